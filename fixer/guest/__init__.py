@@ -1,0 +1,1 @@
+"""Which operating system a domain runs, and by what evidence."""

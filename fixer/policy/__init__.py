@@ -1,0 +1,1 @@
+"""What each guest can drive and what the site prefers: YAML in, immutable values out."""

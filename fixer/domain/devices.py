@@ -1,0 +1,564 @@
+"""The devices of a domain, and the stable key of each.
+
+A key names a device by what its owner knows it by: ``disk[vda]``, ``interface[52:54:00:12:34:56]``,
+``controller[scsi 0]``. Devices that libvirt adds by itself stand in the list too, marked implicit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from fixer.errors import VirtfixError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fixer.domain.document import Node
+
+# A PCI address as one number, as in a PCI config cycle: bus << 8 | slot << 3 | function.
+Address = int
+
+# How a device connects (names and meaning: libvirt src/conf/domain_addr.h, virDomainPCIConnectFlags).
+PCI, PCIE, ROOT_PORT, UPSTREAM, DOWNSTREAM, DMI_BRIDGE = 1, 2, 4, 8, 16, 32
+PCIE_PCI_BRIDGE, PCI_EXPANDER, PCIE_EXPANDER, PCI_BRIDGE = 64, 128, 256, 512
+AUTO, AGGREGATE, INTEGRATED = 1024, 2048, 4096
+VIRTIO = 8192  # express on a machine with pcie-root, conventional elsewhere; resolved by pci.py
+TYPES = 1023
+
+PCI_CONTROLLERS: dict[str, int] = {
+    "pci-root": 0,
+    "pcie-root": 0,
+    "pci-bridge": PCI_BRIDGE,
+    "dmi-to-pci-bridge": DMI_BRIDGE,
+    "pcie-to-pci-bridge": PCIE_PCI_BRIDGE,
+    "pcie-root-port": ROOT_PORT | AGGREGATE,
+    "pcie-switch-upstream-port": UPSTREAM,
+    "pcie-switch-downstream-port": DOWNSTREAM,
+    "pci-expander-bus": PCI_EXPANDER,
+    "pcie-expander-bus": PCIE_EXPANDER,
+}
+
+USB2_COMPANIONS = {"ich9-ehci1": 7, "ich9-uhci1": 0, "ich9-uhci2": 1, "ich9-uhci3": 2}  # model: function
+
+_VARIANTS = {"virtio-transitional": "transitional", "virtio-non-transitional": "non-transitional"}
+_VIRTIO_MODELS = frozenset({"virtio", *_VARIANTS})
+_DISK_BUS_OF_PREFIX = (("vd", "virtio"), ("sd", "scsi"), ("hd", "ide"), ("fd", "fdc"), ("xvd", "xen"), ("ubd", "uml"))
+_TARGET = re.compile(r"(?:xvd|[fhsv]d|ubd)([a-z]+)(?:\d*)$")
+# Units a controller takes before libvirt opens the next (virDomainDiskDefAssignAddress, src/conf/domain_conf.c).
+_UNITS = {"scsi": 7, "fdc": 2, "ide": 4, "sata": 6}
+
+
+class Device:
+    """One device. ``driver`` is the virtio device kind ('' where it is none).
+
+    ``address`` is where the XML puts it, None where libvirt chooses; ``connect`` are the connect
+    flags, 0 for a device that does not sit on PCI. ``variant`` is '', 'transitional' or 'non-transitional'.
+    """
+
+    __slots__ = (
+        "address",
+        "address_node",
+        "alias",
+        "connect",
+        "driver",
+        "implicit",
+        "index",
+        "key",
+        "model",
+        "multifunction",
+        "needs_modern",
+        "node",
+        "tag",
+        "type",
+        "variant",
+    )
+
+    def __init__(self, tag: str, node: Node | None, name: str) -> None:
+        self.tag = tag
+        self.node = node
+        self.key = f"{tag}[{name}]" if name else tag
+        self.type = ""
+        self.model = ""
+        self.index = 0
+        self.driver = ""
+        self.variant = ""
+        self.connect = 0
+        self.address: Address | None = None
+        self.address_node: Node | None = None
+        self.multifunction = ""
+        self.alias = ""
+        self.needs_modern = ""
+        self.implicit = False
+
+    @property
+    def is_bridge(self) -> bool:
+        return self.tag == "controller" and self.type == "pci"
+
+
+def read_devices(root: Node) -> list[Device]:
+    """Read the devices that stand in the XML, in its order.
+
+    Raises VirtfixError for an address that no libvirt accepts, with its line.
+    """
+    found: list[Device] = []
+    seen: dict[str, int] = {}
+    for container in root.children:
+        if container.name != "devices":
+            continue
+        for node in container.children:
+            reader = _READERS.get(node.name)
+            if reader is None:
+                continue
+            device = reader(node)
+            _read_info(device, node)
+            count = seen[device.key] = seen.get(device.key, 0) + 1
+            if count > 1:
+                device.key += f"#{count}"
+            found.append(device)
+    _fill_indexes(found)
+    return found
+
+
+def _fill_indexes(devices: list[Device]) -> None:
+    """Give controllers without an index the lowest free one of their type, as libvirt does."""
+    without = [device for device in devices if device.tag == "controller" and device.index < 0]
+    if not without:
+        return
+    used = {(device.type, device.index) for device in devices if device.tag == "controller"}
+    for device in without:
+        if device.model in USB2_COMPANIONS and device.model != "ich9-ehci1":
+            # A companion goes with the EHCI controller before it (virDomainAssignControllerIndexes).
+            device.index = next((o.index for o in reversed(devices) if o.model == "ich9-ehci1"), 0)
+            device.key = f"controller[usb {device.index} {device.model}]"
+            continue
+        index = 1 if device.is_bridge and device.connect else 0
+        while (device.type, index) in used:
+            index += 1
+        used.add((device.type, index))
+        device.index = index
+        suffix = f" {device.model}" if device.model in USB2_COMPANIONS else ""
+        device.key = f"controller[{device.type} {index}{suffix}]"
+
+
+def _read_info(device: Device, node: Node) -> None:
+    for child in node.children:
+        name = child.name
+        if name == "address":
+            kind = child.attrs.get("type", "")
+            if kind == "pci":
+                device.address_node = child
+                device.address = _address(child)
+                device.multifunction = child.attrs.get("multifunction", "")
+            elif kind:
+                device.connect = 0
+        elif name == "alias":
+            device.alias = child.attrs.get("name", "")
+        elif name == "driver" and child.attrs.get("iommu") == "on":
+            device.needs_modern = "iommu='on'"
+
+
+def number(text: str) -> int | None:
+    """Read an unsigned number as libvirt does (virStrToLong_ui with base 0), None where it is none."""
+    try:
+        if text[:1] == "0" and text[1:].isdigit():
+            return int(text, 8)
+        return int(text, 0) if "_" not in text else None
+    except ValueError:
+        return None
+
+
+_FIELDS = (("domain", 0xFFFF), ("bus", 0xFF), ("slot", 0x1F), ("function", 7))
+
+
+def _address(node: Node) -> Address | None:
+    attrs = node.attrs
+    values = []
+    for name, most in _FIELDS:
+        text = attrs.get(name)
+        value = 0 if text is None else _HEX.get(text, -1)
+        if value < 0:
+            assert text is not None
+            parsed = number(text.strip())
+            value = -1 if parsed is None else parsed
+        if not 0 <= value <= most:
+            raise VirtfixError(
+                "address.range",
+                f"PCI {name}='{attrs[name]}' is out of range",
+                where=str(node.line),
+                hint=f"libvirt takes 0 to {most:#x}",
+            )
+        values.append(value)
+    domain, bus, slot, function = values
+    if domain:
+        raise VirtfixError(
+            "address.domain",
+            f"PCI domain {domain:#06x} does not exist on x86",
+            where=str(node.line),
+            hint="only domain 0x0000 does",
+        )
+    # libvirt reads the all-zero address as "none" (virPCIDeviceAddressIsEmpty).
+    return (bus << 8 | slot << 3 | function) or None
+
+
+# The spellings that libvirt itself writes, read without parsing them again for every device.
+_HEX = {f"0x{value:0{width}x}": value for width in (1, 2, 4) for value in range(256) if value < 16**width}
+
+
+def format_address(address: Address) -> str:
+    """Write an address as people do: 0000:BB:SS.F."""
+    return f"0000:{address >> 8:02x}:{address >> 3 & 31:02x}.{address & 7}"
+
+
+def short_address(address: Address) -> str:
+    return f"{address >> 8:02x}:{address >> 3 & 31:02x}.{address & 7}"
+
+
+# --- One reader a tag ---------------------------------------------------------------------------------
+
+
+def _attr(node: Node, child: str, name: str) -> str:
+    found = node.find(child)
+    return "" if found is None else found.attrs.get(name, "")
+
+
+def _virtio(device: Device, driver: str, model: str = "virtio") -> None:
+    device.driver = driver
+    device.model = device.model or model
+    device.variant = _VARIANTS.get(model, "")
+    # libvirt asks for a conventional slot for a transitional device, an express one for the others.
+    device.connect = AUTO | (PCI if device.variant == "transitional" else PCIE if device.variant else VIRTIO)
+
+
+def disk_bus(node: Node) -> str:
+    target = node.find("target")
+    if target is None:
+        return ""
+    bus = target.attrs.get("bus")
+    if bus:
+        return bus
+    dev = target.attrs.get("dev", "")
+    return next((bus for prefix, bus in _DISK_BUS_OF_PREFIX if dev.startswith(prefix)), "ide")
+
+
+def disk_index(dev: str) -> int:
+    """Return the place of a target name in its row: vda 0, vdz 25, vdaa 26; -1 where it has none."""
+    found = _TARGET.match(dev)
+    if found is None:
+        return -1
+    value = 0
+    for letter in found[1]:
+        value = value * 26 + ord(letter) - 96
+    return value - 1
+
+
+def _disk(node: Node) -> Device:
+    device = Device("disk", node, _attr(node, "target", "dev") or "?")
+    device.type = disk_bus(node)
+    if device.type == "virtio":
+        device.model = node.attrs.get("model", "virtio")
+        _virtio(device, "block", device.model)
+    return device
+
+
+def _interface(node: Node) -> Device:
+    device = Device("interface", node, _attr(node, "mac", "address").lower() or _attr(node, "target", "dev") or "?")
+    device.type = node.attrs.get("type", "")
+    model = _attr(node, "model", "type")
+    if device.type == "hostdev":
+        device.connect = PCIE | AUTO
+        return device
+    # libvirt gives vdpa no other model (virDomainNetDefPostParse); without one, x86 gets rtl8139
+    # (qemuDomainDefaultNetModel, src/qemu/qemu_domain.c).
+    device.model = model or ("virtio" if device.type == "vdpa" else "rtl8139")
+    if device.model in _VIRTIO_MODELS:
+        _virtio(device, "net", device.model)
+    elif device.model != "usb-net":
+        device.connect = AUTO | (PCIE if device.model in {"e1000e", "igb"} else PCI)
+    return device
+
+
+def _controller(node: Node) -> Device:
+    attrs = node.attrs
+    kind, model = attrs.get("type", ""), attrs.get("model", "")
+    index = attrs.get("index", "")
+    device = Device("controller", node, f"{kind} {index}".rstrip())
+    device.type, device.model = kind, model
+    if index:
+        value = number(index)
+        if value is None or value > 0xFFFF:
+            raise VirtfixError("controller.index", f"controller index='{index}' is no index", where=str(node.line))
+        device.index = value
+    else:
+        device.index = -1
+    if kind == "pci":
+        device.connect = _pci_controller(node, device)
+    elif kind == "scsi":
+        if model in {"virtio-scsi", *_VARIANTS}:
+            _virtio(device, "scsi", model)
+        else:
+            device.connect = PCI | AUTO
+    elif kind == "virtio-serial":
+        _virtio(device, "console", model or "virtio")
+    elif kind in {"sata", "ide"}:
+        device.connect = PCI | AUTO
+    elif kind == "usb" and model != "none":
+        if model in USB2_COMPANIONS:
+            device.key = f"controller[usb {index} {model}]"
+        device.connect = AUTO | (PCIE if model in {"qemu-xhci", "nec-xhci"} else PCI)
+    return device
+
+
+def _pci_controller(node: Node, device: Device) -> int:
+    if device.model not in PCI_CONTROLLERS:
+        if not device.model and device.index <= 0:  # <controller type='pci' index='0'/> is the root
+            return 0
+        raise VirtfixError(
+            "controller.model",
+            f"PCI controller model '{device.model}' is not one that libvirt knows",
+            where=str(node.line),
+            hint="one of " + ", ".join(PCI_CONTROLLERS),
+        )
+    return PCI_CONTROLLERS[device.model]
+
+
+def _hostdev(node: Node) -> Device:
+    kind = node.attrs.get("type", "")
+    device = Device("hostdev", node, _hostdev_name(node, kind))
+    device.type = kind
+    if node.attrs.get("mode", "subsystem") != "subsystem":
+        return device
+    if kind == "scsi_host":
+        _virtio(device, "scsi", node.attrs.get("model", "virtio"))
+    elif kind == "pci" or (kind == "mdev" and node.attrs.get("model", "vfio-pci") == "vfio-pci"):
+        # libvirt looks whether the host's device is express; where it can not, it takes it for that.
+        device.connect = PCIE | AUTO
+    return device
+
+
+def _hostdev_name(node: Node, kind: str) -> str:
+    source = node.find("source")
+    if source is None:
+        return kind or "?"
+    address = source.find("address")
+    attrs = address.attrs if address is not None else source.attrs
+    if kind == "pci":
+        return ":".join(attrs.get(part, "0")[2:] or "0" for part in ("domain", "bus", "slot", "function"))
+    return f"{kind} {attrs.get('uuid') or attrs.get('wwpn') or attrs.get('unit') or attrs.get('bus') or ''}".rstrip()
+
+
+def _by_model(tag: str, driver: str, default: str = "") -> Callable[[Node], Device]:
+    """Make a reader of a tag whose attribute ``model`` says all."""
+
+    def read(node: Node) -> Device:
+        model = node.attrs.get("model", default)
+        device = Device(tag, node, model or "?")
+        device.model = model
+        if model in _VIRTIO_MODELS:
+            _virtio(device, driver, model)
+        return device
+
+    return read
+
+
+def _memballoon(node: Node) -> Device:
+    device = _by_model("memballoon", "balloon", "virtio")(node)
+    device.key = "memballoon"
+    return device
+
+
+def _filesystem(node: Node) -> Device:
+    device = Device("filesystem", node, _attr(node, "target", "dir") or "?")
+    device.type = _attr(node, "driver", "type")
+    device.model = node.attrs.get("model", "virtio")
+    _virtio(device, "fs" if device.type == "virtiofs" else "9p", device.model)
+    return device
+
+
+def _input(node: Node) -> Device:
+    device = Device("input", node, f"{node.attrs.get('type', '')} {node.attrs.get('bus', '')}".strip())
+    device.type = node.attrs.get("type", "")
+    if node.attrs.get("bus") == "virtio":
+        _virtio(device, "input", node.attrs.get("model", "virtio"))
+    return device
+
+
+def _video(node: Node) -> Device:
+    model = _attr(node, "model", "type")
+    device = Device("video", node, model or "?")
+    device.model = model
+    if model == "virtio":
+        _virtio(device, "gpu")
+    elif model == "bochs":
+        device.connect = PCIE | AUTO
+    elif model not in {"none", "ramfb", "gop"}:
+        device.connect = PCI | AUTO
+    return device
+
+
+def _sound(node: Node) -> Device:
+    device = Device("sound", node, node.attrs.get("model", "?"))
+    device.model = node.attrs.get("model", "")
+    if device.model == "virtio":
+        _virtio(device, "sound")
+    elif device.model not in {"sb16", "pcspk", "usb"}:
+        device.connect = PCI | AUTO
+    return device
+
+
+def _memory(node: Node) -> Device:
+    model = node.attrs.get("model", "")
+    device = Device("memory", node, model)
+    device.model = model
+    if model in {"virtio-mem", "virtio-pmem"}:
+        _virtio(device, model.removeprefix("virtio-"), model)
+    return device
+
+
+def _iommu(node: Node) -> Device:
+    device = Device("iommu", node, node.attrs.get("model", "?"))
+    device.model = node.attrs.get("model", "")
+    if device.model == "virtio":
+        _virtio(device, "iommu")
+        device.connect = PCIE | INTEGRATED
+    return device
+
+
+def _plain(tag: str, connect: int, attribute: str, *models: str) -> Callable[[Node], Device]:
+    """Make a reader of a tag that sits on PCI with the given models only (all, where none are given)."""
+
+    def read(node: Node) -> Device:
+        model = node.attrs.get(attribute, "")
+        device = Device(tag, node, node.attrs.get("name", model) or "?")
+        device.model = model
+        if not models or model in models:
+            device.connect = connect | AUTO
+        return device
+
+    return read
+
+
+def _serial(node: Node) -> Device:
+    device = Device("serial", node, _attr(node, "target", "port") or "?")
+    device.model = _attr(node, "target", "type")
+    if device.model == "pci-serial":
+        device.connect = PCI | AUTO
+    return device
+
+
+_READERS: dict[str, Callable[[Node], Device]] = {
+    "controller": _controller,
+    "disk": _disk,
+    "interface": _interface,
+    "hostdev": _hostdev,
+    "memballoon": _memballoon,
+    "rng": _by_model("rng", "rng"),
+    "filesystem": _filesystem,
+    "vsock": _by_model("vsock", "vsock", "virtio"),
+    "input": _input,
+    "video": _video,
+    "sound": _sound,
+    "memory": _memory,
+    "iommu": _iommu,
+    "crypto": _by_model("crypto", "crypto"),
+    "watchdog": _plain("watchdog", PCI, "model", "i6300esb"),
+    "shmem": _plain("shmem", PCI, "name"),
+    "serial": _serial,
+}
+
+
+# --- What libvirt adds by itself ----------------------------------------------------------------------
+
+
+def implicit_controllers(root: Node, devices: list[Device], q35: bool) -> list[Device]:
+    """Return the devices that libvirt would add to these on define, in its order (FACTS: placement).
+
+    Sources: qemuDomainDefAddDefaultDevices (src/qemu/qemu_domain.c) and virDomainDefAddImplicitDevices
+    (src/conf/domain_conf.c).
+    """
+    have = {(device.type, device.index) for device in devices if device.tag == "controller"}
+    tags = {device.tag for device in devices}
+    kinds = {kind for kind, _ in have}
+    added: list[Device] = []
+
+    def controller(kind: str, index: int, model: str, connect: int) -> None:
+        if (kind, index) in have:
+            return
+        have.add((kind, index))
+        device = _implicit("controller", f"{kind} {index}", model, connect)
+        device.type, device.index = kind, index
+        if kind == "virtio-serial":
+            _virtio(device, "console")
+        added.append(device)
+
+    if q35:
+        controller("sata", 0, "", PCI | AUTO)
+    if "usb" not in kinds:
+        controller("usb", 0, "qemu-xhci" if q35 else "piix3-uhci", AUTO | (PCIE if q35 else PCI))
+    if "memballoon" not in tags:
+        balloon = _implicit("memballoon", "", "virtio", 0)
+        _virtio(balloon, "balloon")
+        added.append(balloon)
+    if "video" not in tags and _has_graphics(root):
+        added.append(_implicit("video", "cirrus", "cirrus", PCI | AUTO))
+    highest = _controllers_of_disks(devices)
+    for kind in _UNITS:
+        for index in range(highest.get(kind, -1) + 1):
+            controller(kind, index, "lsilogic" if kind == "scsi" else "", 0 if kind == "fdc" else PCI | AUTO)
+    for index in range(_virtio_serials(root) + 1):
+        controller("virtio-serial", index, "virtio", 0)
+    return added
+
+
+def _implicit(tag: str, name: str, model: str, connect: int) -> Device:
+    device = Device(tag, None, name)
+    device.model = model
+    device.connect = connect
+    device.implicit = True
+    return device
+
+
+def _has_graphics(root: Node) -> bool:
+    return any(child.name == "graphics" for devices in root.findall("devices") for child in devices.children)
+
+
+def _controllers_of_disks(devices: list[Device]) -> dict[str, int]:
+    """Return the highest controller index that disks and SCSI host devices of each bus ask for."""
+    highest: dict[str, int] = {}
+    for device in devices:
+        kind = device.type
+        if device.tag == "hostdev" and kind == "scsi":
+            units = 0
+        elif device.tag == "disk" and kind in _UNITS:
+            units = _UNITS[kind]
+        else:
+            continue
+        index = _controller_of(device, units)
+        if index > highest.get(kind, -1):
+            highest[kind] = index
+    return highest
+
+
+def _controller_of(device: Device, units: int) -> int:
+    assert device.node is not None
+    address = device.node.find("address")
+    if address is not None and address.attrs.get("type") == "drive":
+        return number(address.attrs.get("controller", "0")) or 0
+    if not units:
+        return 0
+    return max(disk_index(_attr(device.node, "target", "dev")), 0) // units
+
+
+def _virtio_serials(root: Node) -> int:
+    """Return the highest virtio-serial controller index that channels and consoles ask for, or -1."""
+    highest = -1
+    for devices in root.findall("devices"):
+        for child in devices.children:
+            if child.name not in {"channel", "console"} or _attr(child, "target", "type") != "virtio":
+                continue
+            address = child.find("address")
+            index = 0
+            if address is not None and address.attrs.get("type") == "virtio-serial":
+                index = number(address.attrs.get("controller", "0")) or 0
+            highest = max(highest, index)
+    return highest

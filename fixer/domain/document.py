@@ -1,0 +1,466 @@
+"""Bytes to tree and back: the one hardened parser, and the one writer.
+
+The tree remembers where each element stands in the bytes. Writing replaces byte ranges, so what is
+not edited stays as it was. expat gives the positions (``XML_GetCurrentByteIndex``).
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from xml.parsers import expat
+
+from fixer.errors import VirtfixError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# libvirt's RPC carries strings of at most 4 MiB (VIR_NET_MESSAGE_STRING_MAX, src/rpc/virnetprotocol.x
+# and REMOTE_STRING_MAX, src/remote/remote_protocol.x): a larger domain XML can not reach a libvirtd.
+MAX_BYTES = 4 * 1024 * 1024
+# libxml2 refuses deeper trees by itself (xmlParserMaxDepth, parser.c); domain XML needs about ten.
+MAX_DEPTH = 256
+
+_DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?\bencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,40})["']""")
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_START_TAG_END = re.compile(rb"""(?:[^>"']|"[^"]*"|'[^']*')*>""")
+_ATTRIBUTE = re.compile(rb"""(\s+)([^\s=/>"']+)\s*=\s*("[^"]*"|'[^']*')""")
+_REMARK = re.compile(rb"(?:[ \t]*<!--[^\n]*?-->)+(?=[ \t]*\r?\n)")
+_REFERENCE = re.compile(r"&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(amp|lt|gt|quot|apos));")
+_NOT_TEXT = re.compile(r"<!--.*?-->|<\?.*?\?>", re.DOTALL)
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+
+# What people hand over instead of a <domain>, and where the domain is to be had.
+_WRAPPERS = {
+    "domstatus": "this is libvirt's state of a running domain; use 'virsh dumpxml --inactive --security-info NAME'",
+    "domainsnapshot": "this is a snapshot; use 'virsh dumpxml --inactive --security-info NAME' of its domain",
+    "domaincheckpoint": "this is a checkpoint; use 'virsh dumpxml --inactive --security-info NAME' of its domain",
+    "domainCapabilities": "these are the capabilities of a host, not a domain",
+    "capabilities": "these are the capabilities of a host, not a domain",
+    "network": "this is a libvirt network, not a domain",
+    "pool": "this is a storage pool, not a domain",
+    "volume": "this is a storage volume, not a domain",
+    "domains": "this file holds several domains; give each a file of its own",
+}
+
+
+class Node:
+    """One element: name as written, attributes decoded, and where its tags stand in the bytes."""
+
+    __slots__ = ("attrs", "children", "close", "depth", "document", "name", "parent", "start")
+
+    def __init__(self, name: str, attrs: dict[str, str], start: int, parent: Node | None, depth: int) -> None:
+        self.name = name
+        self.attrs = attrs
+        self.start = start
+        self.parent = parent
+        self.depth = depth
+        self.children: list[Node] = []
+        # First byte of the end tag; equal to ``start`` where the element is written <name/>.
+        self.close = start
+        self.document: Document
+
+    @property
+    def open_end(self) -> int:
+        """Byte index behind the ``>`` of the start tag."""
+        found = _START_TAG_END.match(self.document.source, self.start)
+        assert found is not None, "expat accepted this tag"
+        return found.end()
+
+    @property
+    def empty_tag(self) -> bool:
+        return self.close == self.start
+
+    @property
+    def end(self) -> int:
+        """Byte index behind the whole element."""
+        if self.empty_tag:
+            return self.open_end
+        return self.document.source.index(b">", self.close) + 1
+
+    @property
+    def line(self) -> int:
+        return self.document.source.count(b"\n", 0, self.start) + 1
+
+    @property
+    def raw(self) -> bytes:
+        return self.document.source[self.start : self.end]
+
+    @property
+    def text(self) -> str:
+        """Character data directly inside an element without children, entities decoded, trimmed."""
+        if self.empty_tag or self.children:
+            return ""
+        return _unescape(self.document.source[self.open_end : self.close].decode("utf-8")).strip()
+
+    def find(self, name: str) -> Node | None:
+        for child in self.children:
+            if child.name == name:
+                return child
+        return None
+
+    def findall(self, name: str) -> list[Node]:
+        return [child for child in self.children if child.name == name]
+
+    def iter(self) -> Iterator[Node]:
+        """Every element of this subtree, in document order, without recursion."""
+        todo = [self]
+        while todo:
+            node = todo.pop()
+            yield node
+            todo.extend(reversed(node.children))
+
+    def namespace(self, prefix: str) -> str:
+        """Return the URI that ``prefix`` is bound to here, or '' (XML names, section 6.1)."""
+        name = f"xmlns:{prefix}" if prefix else "xmlns"
+        node: Node | None = self
+        while node is not None:
+            if name in node.attrs:
+                return node.attrs[name]
+            node = node.parent
+        return ""
+
+    def is_in(self, uri: str, local: str) -> bool:
+        """Tell whether this element is ``local`` of the namespace ``uri``, whatever its prefix."""
+        prefix, _, name = self.name.rpartition(":")
+        return name == local and self.namespace(prefix) == uri
+
+
+class Document:
+    """A parsed domain XML. ``source`` is UTF-8; ``original`` are the bytes as they were given."""
+
+    __slots__ = ("encoding", "original", "root", "source")
+
+    def __init__(self, original: bytes, source: bytes, encoding: str, root: Node) -> None:
+        self.original = original
+        self.source = source
+        self.encoding = encoding
+        self.root = root
+
+    @property
+    def digest(self) -> str:
+        return digest(self.original)
+
+    def encode(self, source: bytes) -> bytes:
+        """Turn rewritten UTF-8 back into the encoding of the original."""
+        return source if self.encoding == "utf-8" else _encode(source.decode("utf-8"), self.encoding, self.original)
+
+
+def digest(data: bytes) -> str:
+    return "sha256:" + sha256(data).hexdigest()
+
+
+def parse(data: bytes) -> Document:
+    """Parse domain XML.
+
+    Raises VirtfixError with a place ``LINE:COLUMN`` for what is too large, too deep, not well-formed,
+    carries a document type (entities could hide in it) or is not a <domain>.
+    """
+    if len(data) > MAX_BYTES:
+        raise VirtfixError(
+            "document.size",
+            f"larger than {MAX_BYTES // 1024 // 1024} MiB, the most that libvirt takes for a domain",
+            hint="give one domain XML a file",
+        )
+    source, encoding = _to_utf8(data)
+    root = _tree(source)
+    _refuse_foreign(root)
+    document = Document(data, source, encoding, root)
+    for node in root.iter():
+        node.document = document
+    return document
+
+
+def _to_utf8(data: bytes) -> tuple[bytes, str]:
+    encoding = _encoding(data)
+    if encoding == "utf-8":
+        return data, encoding
+    try:
+        info = codecs.lookup(encoding)
+        text = data.decode(encoding)
+        back = _encode(text, encoding, data)
+    except (LookupError, UnicodeError, ValueError):
+        info, back = None, b""
+    # Text encodings only: codecs such as "zlib" or "hex" are none, and CPython marks them so.
+    if info is None or not getattr(info, "_is_text_encoding", True):
+        raise VirtfixError(
+            "document.encoding", f"is not the text in {encoding} that it says it is", where="1:1", hint="save it as UTF-8"
+        )
+    if back != data:
+        raise VirtfixError(
+            "document.encoding",
+            f"text in {encoding} that could not be written back byte for byte",
+            where="1:1",
+            hint="save it as UTF-8",
+        )
+    return text.encode("utf-8", "strict"), encoding
+
+
+def _encoding(data: bytes) -> str:
+    for bom, name in _BOMS:
+        if data.startswith(bom):
+            return name
+    if data[:4] == b"<\0?\0":
+        return "utf-16-le"
+    if data[:4] == b"\0<\0?":
+        return "utf-16-be"
+    declared = _DECLARED.match(data)
+    name = declared[1].decode("ascii").lower() if declared else "utf-8"
+    return "utf-8" if name in {"utf-8", "utf8", "us-ascii", "ascii"} else name
+
+
+def _encode(text: str, encoding: str, original: bytes) -> bytes:
+    if encoding in {"utf-16", "utf-32"}:  # these codecs write a BOM of the machine's own byte order
+        big = original.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE))
+        return ("\ufeff" + text).encode(f"{encoding}-{'be' if big else 'le'}")
+    return text.encode(encoding)
+
+
+def _tree(source: bytes) -> Node:
+    # The transcoded text may still declare its old encoding; the argument overrides it.
+    parser = expat.ParserCreate("utf-8")
+    root: Node | None = None
+    current: Node | None = None
+
+    def start(name: str, attrs: dict[str, str]) -> None:
+        nonlocal root, current
+        if current is None:
+            root = current = Node(name, attrs, parser.CurrentByteIndex, None, 1)
+            return
+        depth = current.depth + 1
+        node = Node(name, attrs, parser.CurrentByteIndex, current, depth)
+        current.children.append(node)
+        current = node
+        if depth > MAX_DEPTH:
+            raise VirtfixError("document.depth", f"nested deeper than {MAX_DEPTH} elements", where=_place(parser))
+
+    def end(_name: str) -> None:
+        nonlocal current
+        assert current is not None
+        current.close = parser.CurrentByteIndex
+        current = current.parent
+
+    def doctype(*_: object) -> None:
+        raise VirtfixError(
+            "document.doctype",
+            "has a document type declaration, which could hide entities",
+            where=_place(parser),
+            hint="remove the <!DOCTYPE ...>; domain XML needs none",
+        )
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.StartDoctypeDeclHandler = doctype
+    try:
+        parser.Parse(source, True)
+    except expat.ExpatError as error:
+        raise VirtfixError(
+            "document.malformed",
+            f"not well-formed XML: {expat.ErrorString(error.code)}",
+            where=f"{error.lineno}:{error.offset + 1}",
+            hint=_malformed_hint(source),
+        ) from None
+    assert root is not None, "expat refuses a document without an element"
+    return root
+
+
+def _place(parser: expat.XMLParserType) -> str:
+    return f"{parser.CurrentLineNumber}:{parser.CurrentColumnNumber + 1}"
+
+
+def _malformed_hint(source: bytes) -> str:
+    if not source.strip():
+        return "the file is empty"
+    if b"\0" in source[:4096]:
+        return "this is binary data; give the output of 'virsh dumpxml --inactive --security-info NAME'"
+    try:
+        source.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"byte 0x{source[error.start]:02x} at offset {error.start} is not UTF-8; declare the encoding or save as UTF-8"
+    return "compare with 'virsh dumpxml --inactive --security-info NAME'"
+
+
+def _refuse_foreign(root: Node) -> None:
+    if root.name == "domain":
+        return
+    hint = _WRAPPERS.get(root.name, "give the output of 'virsh dumpxml --inactive --security-info NAME'")
+    raise VirtfixError("document.root", f"the root element is <{root.name}>, not <domain>", where="1:1", hint=hint)
+
+
+def _unescape(text: str) -> str:
+    if "<" in text:
+        text = _CDATA.sub(lambda found: found[1].replace("&", "&amp;"), _NOT_TEXT.sub("", text))
+    if "&" not in text:
+        return text
+    return _REFERENCE.sub(
+        lambda found: _NAMED[found[3]] if found[3] else chr(int(found[1], 16) if found[1] else int(found[2])), text
+    )
+
+
+# --- Writing ------------------------------------------------------------------------------------------
+
+
+class Element:
+    """New XML as data: an element with its attributes and children, not yet in anybody's style."""
+
+    __slots__ = ("attrs", "children", "name")
+
+    def __init__(self, name: str, attrs: dict[str, str], children: tuple[Element, ...] = ()) -> None:
+        self.name = name
+        self.attrs = attrs
+        self.children = children
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Element) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(self.attrs.items()), self.children))
+
+    def __repr__(self) -> str:
+        return f"Element({self.name!r}, {self.attrs!r}, {self.children!r})"
+
+    def to_json(self) -> dict[str, object]:
+        return {"name": self.name, "attrs": self.attrs, "children": [child.to_json() for child in self.children]}
+
+
+class Splice:
+    """Bytes ``start`` to ``end`` of the source give way to ``new``."""
+
+    __slots__ = ("end", "new", "start")
+
+    def __init__(self, start: int, end: int, new: bytes) -> None:
+        self.start = start
+        self.end = end
+        self.new = new
+
+
+class Writer:
+    """Collects changes to one document; ``splices()`` gives them in order, in the document's style."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._attributes: dict[Node, dict[str, str | None]] = {}
+        self._children: dict[Node, list[Element]] = {}
+
+    def set_attribute(self, node: Node, name: str, value: str | None) -> None:
+        self._attributes.setdefault(node, {})[name] = value
+
+    def add_child(self, parent: Node, element: Element) -> None:
+        self._children.setdefault(parent, []).append(element)
+
+    def splices(self) -> list[Splice]:
+        found: list[Splice] = []
+        for node, changes in self._attributes.items():
+            found += self._attribute_splices(node, changes)
+        for parent, elements in self._children.items():
+            found.append(self._child_splice(parent, elements))
+        found.sort(key=lambda splice: splice.start)
+        return found
+
+    def _attribute_splices(self, node: Node, changes: dict[str, str | None]) -> Iterator[Splice]:
+        source = self._document.source
+        tag_end = node.open_end
+        name_end = node.start + 1 + len(node.name.encode("utf-8"))
+        last = name_end
+        quote = self._quote()
+        pending = dict(changes)
+        for found in _ATTRIBUTE.finditer(source, name_end, tag_end):
+            last = found.end()
+            quote = source[last - 1 : last].decode("ascii")
+            name = found[2].decode("utf-8")
+            if name not in pending:
+                continue
+            value = pending.pop(name)
+            if value is None:
+                yield Splice(found.start(), found.end(), b"")
+            else:
+                yield Splice(found.start(3) + 1, found.end(3) - 1, _escape(value, quote))
+        added = b"".join(
+            f" {name}={quote}".encode() + _escape(value, quote) + quote.encode("ascii")
+            for name, value in pending.items()
+            if value is not None
+        )
+        if added:
+            yield Splice(last, last, added)
+
+    def _child_splice(self, parent: Node, elements: list[Element]) -> Splice:
+        source = self._document.source
+        quote = self._quote()
+        unit = self._unit()
+        if parent.children:
+            last = parent.children[-1]
+            lead = _lead(source, last)
+            at = last.end
+            remark = _REMARK.match(source, at)  # a comment on the same line belongs to what it follows
+            if remark:
+                at = remark.end()
+            return Splice(at, at, b"".join(_render(element, lead, unit, quote) for element in elements))
+        own = _lead(source, parent)
+        lead = own + unit if own else b""
+        inner = b"".join(_render(element, lead, unit, quote) for element in elements) + own
+        tag_end = parent.open_end
+        if parent.empty_tag:
+            slash = source.rindex(b"/", parent.start, tag_end)
+            before = len(source[parent.start : slash].rstrip()) + parent.start
+            return Splice(before, tag_end, b">" + inner + f"</{parent.name}>".encode())
+        if source[tag_end : parent.close].strip():  # character data or comments: leave them where they are
+            return Splice(parent.close, parent.close, inner[len(own) :] if own else inner)
+        return Splice(tag_end, parent.close, inner)
+
+    def _quote(self) -> str:
+        source = self._document.source
+        return '"' if source.count(b'="') > source.count(b"='") else "'"
+
+    def _unit(self) -> bytes:
+        """What one level of indentation adds, from the first child of the root; b'' on one line."""
+        children = self._document.root.children
+        lead = _lead(self._document.source, children[0]) if children else b""
+        return lead.lstrip(b"\r\n") if lead else b""
+
+
+def apply_splices(source: bytes, splices: list[Splice]) -> bytes:
+    """Return ``source`` with the splices done; they are in order and do not overlap."""
+    parts: list[bytes] = []
+    at = 0
+    for splice in splices:
+        assert at <= splice.start <= splice.end, "splices overlap"
+        parts += (source[at : splice.start], splice.new)
+        at = splice.end
+    parts.append(source[at:])
+    return b"".join(parts)
+
+
+def _lead(source: bytes, node: Node) -> bytes:
+    """Line end and indentation before a node, or b'' where something else stands before it."""
+    newline = source.rfind(b"\n", 0, node.start)
+    if newline < 0 or source[newline + 1 : node.start].strip(b" \t"):
+        return b""
+    start = newline - 1 if source[newline - 1 : newline] == b"\r" else newline
+    return source[start : node.start]
+
+
+def _render(element: Element, lead: bytes, unit: bytes, quote: str) -> bytes:
+    mark = quote.encode("ascii")
+    attrs = b"".join(
+        b" " + name.encode() + b"=" + mark + _escape(value, quote) + mark for name, value in element.attrs.items()
+    )
+    head = lead + b"<" + element.name.encode() + attrs
+    if not element.children:
+        return head + b"/>"
+    inner = b"".join(_render(child, lead + unit if lead else b"", unit, quote) for child in element.children)
+    return head + b">" + inner + lead + b"</" + element.name.encode() + b">"
+
+
+def _escape(value: str, quote: str) -> bytes:
+    value = value.replace("&", "&amp;").replace("<", "&lt;")
+    value = value.replace(quote, "&quot;" if quote == '"' else "&apos;")
+    return value.replace("\n", "&#10;").replace("\t", "&#9;").replace("\r", "&#13;").encode("utf-8")

@@ -1,0 +1,114 @@
+"""The closed vocabulary of edits: frozen data, each with what was and what shall be, applied in one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from fixer.domain.devices import Address, format_address, number
+from fixer.domain.document import Element, Splice, Writer
+
+if TYPE_CHECKING:
+    from fixer.domain.document import Node
+    from fixer.domain.model import Domain
+
+
+class SetAttribute(NamedTuple):
+    """Attribute ``name`` of the element ``at`` turns from ``old`` into ``new``; None stands for absent."""
+
+    at: str
+    name: str
+    old: str | None
+    new: str | None
+    op: Literal["set-attribute"] = "set-attribute"
+
+
+class SetAddress(NamedTuple):
+    """The PCI address of a device that stands in the XML changes, or is given for the first time."""
+
+    at: str
+    old: Address | None
+    new: Address
+    multifunction: bool
+    op: Literal["set-address"] = "set-address"
+
+
+class AddElement(NamedTuple):
+    """A new last child of ``at``. ``key`` is the key of the device that it is, '' for other elements."""
+
+    at: str
+    element: Element
+    key: str
+    op: Literal["add-element"] = "add-element"
+
+
+Edit = SetAttribute | SetAddress | AddElement
+
+
+class StaleEditError(Exception):
+    """An edit does not find what it was made for: our own bug, or another document than planned."""
+
+
+def address_element(address: Address, *, multifunction: bool = False) -> Element:
+    """Return <address type='pci' .../> in libvirt's own spelling (virDomainDeviceInfoFormat)."""
+    attrs = {"type": "pci", **_fields(address)}
+    if multifunction:
+        attrs["multifunction"] = "on"
+    return Element("address", attrs)
+
+
+def _fields(address: Address) -> dict[str, str]:
+    return {
+        "domain": "0x0000",
+        "bus": f"0x{address >> 8:02x}",
+        "slot": f"0x{address >> 3 & 31:02x}",
+        "function": f"0x{address & 7:x}",
+    }
+
+
+def splices(domain: Domain, edits: tuple[Edit, ...]) -> list[Splice]:
+    """Turn edits into byte ranges of the domain's source, in order. Raises StaleEditError."""
+    writer = Writer(domain.document)
+    created: dict[str, list[Element]] = {}
+    for edit in edits:
+        if isinstance(edit, SetAttribute):
+            node = _node(domain, edit.at)
+            if node.attrs.get(edit.name) != edit.old:
+                raise StaleEditError(f"{edit.at}/@{edit.name} is not {edit.old!r}")
+            writer.set_attribute(node, edit.name, edit.new)
+        elif isinstance(edit, SetAddress):
+            _set_address(domain, writer, edit)
+        elif domain.find(edit.at) is None and edit.at in {"domain/devices", "override"}:
+            created.setdefault(_name_of(edit), []).append(edit.element)
+        else:
+            writer.add_child(_node(domain, edit.at), edit.element)
+    for name, elements in created.items():
+        writer.add_child(domain.root, Element(name, {}, tuple(elements)))
+    return writer.splices()
+
+
+def _name_of(edit: AddElement) -> str:
+    """Return the name of a container that the domain lacks; <qemu:override> takes the prefix of its child."""
+    return "devices" if edit.at == "domain/devices" else edit.element.name.partition(":")[0] + ":override"
+
+
+def _node(domain: Domain, ref: str) -> Node:
+    node = domain.find(ref)
+    if node is None:
+        raise StaleEditError(f"there is no {ref}")
+    return node
+
+
+def _set_address(domain: Domain, writer: Writer, edit: SetAddress) -> None:
+    device = domain.by_key.get(edit.at)
+    if device is None or device.node is None or device.address != edit.old:
+        raise StaleEditError(f"{edit.at} is not at {format_address(edit.old) if edit.old else 'no address'}")
+    node = device.address_node
+    if node is None:
+        writer.add_child(device.node, address_element(edit.new, multifunction=edit.multifunction))
+        return
+    for name, value in _fields(edit.new).items():
+        present = node.attrs.get(name)
+        if number(present or "0") != number(value):
+            writer.set_attribute(node, name, value)
+    if edit.multifunction != (device.multifunction == "on"):
+        writer.set_attribute(node, "multifunction", "on" if edit.multifunction else None)

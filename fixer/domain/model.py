@@ -1,0 +1,132 @@
+"""A domain as virtfix sees it: its document, its machine, its devices and where they sit."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from fixer.domain import virtio
+from fixer.domain.devices import Device, implicit_controllers, read_devices
+from fixer.domain.document import Document, Node, parse
+from fixer.domain.firmware import read_firmware
+from fixer.domain.machine import Family, read_machine
+from fixer.domain.pci import Layout, place
+
+if TYPE_CHECKING:
+    from fixer.domain.virtio import Mode
+
+LIBOSINFO_NAMESPACE = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
+
+
+class Domain:
+    """Everything that planning asks of a domain. Machines that virtfix does not judge have no layout."""
+
+    def __init__(self, document: Document) -> None:
+        root = document.root
+        self.document = document
+        self.root = root
+        self.machine = read_machine(root)
+        self.firmware = read_firmware(root)
+        self.devices: list[Device] = []
+        self.layout: Layout | None = None
+        self.modes: dict[Device, Mode] = {}
+        if not self.machine.applicable:
+            return
+        self.devices = read_devices(root)
+        self.devices += implicit_controllers(root, self.devices, self.machine.family is Family.Q35)
+        self.layout = place(self.machine.family, self.devices)
+        self.properties = virtio.Properties(root)
+        self.aliases = virtio.aliases(self.devices) if self.properties.by_alias else {}
+        for device in self.devices:
+            if device.driver:
+                alias = self.aliases.get(device, "")
+                self.modes[device] = virtio.mode_of(device, self.layout, self.properties, alias)
+
+    @property
+    def name(self) -> str:
+        node = self.root.find("name")
+        return node.text if node is not None else ""
+
+    @property
+    def uuid(self) -> str:
+        node = self.root.find("uuid")
+        return node.text if node is not None else ""
+
+    @property
+    def launch_security(self) -> str:
+        """Type of <launchSecurity> (sev, sev-snp, tdx), '' without it."""
+        node = self.root.find("launchSecurity")
+        return "" if node is None else node.attrs.get("type", "")
+
+    def io_windows(self) -> dict[int, int]:
+        assert self.layout is not None
+        return virtio.io_windows(self.layout, self.modes, self.firmware.kind)
+
+    def by_driver(self) -> dict[str, list[Device]]:
+        """Return the virtio devices of each driver in the order in which the guest enumerates them."""
+        assert self.layout is not None
+        order, at = self.layout.order, self.layout.at
+        found: dict[str, list[Device]] = {}
+        for device in sorted((device for device in self.modes if device in at), key=lambda dev: order(at[dev])):
+            found.setdefault(device.driver, []).append(device)
+        return found
+
+    def libosinfo_ids(self) -> list[tuple[str, str]]:
+        """Return (OS id as URI, line) for each <libosinfo:os> in the metadata."""
+        metadata = self.root.find("metadata")
+        if metadata is None:
+            return []
+        return [
+            (node.attrs["id"], f"line {node.line}")
+            for node in metadata.iter()
+            if node.name.endswith("os") and "id" in node.attrs and node.is_in(LIBOSINFO_NAMESPACE, "os")
+        ]
+
+    @cached_property
+    def by_key(self) -> dict[str, Device]:
+        return {device.key: device for device in self.devices}
+
+    def find(self, ref: str) -> Node | None:
+        """Return the element that an edit refers to.
+
+        ``domain``; ``domain/NAME``; ``override``; a device key; ``KEY/CHILD``; ``override[ALIAS]``,
+        ``override[ALIAS]/frontend`` or ``override[ALIAS]/PROPERTY`` of <qemu:override>.
+        """
+        if ref == "domain":
+            return self.root
+        if ref == "override":
+            return self.override
+        if ref in self.by_key:
+            return self.by_key[ref].node
+        head, _, child = ref.rpartition("/")
+        if ref.startswith("override["):
+            return self._find_override(ref, head, child)
+        if head == "domain":
+            return next((node for node in reversed(self.root.children) if node.name == child), None)
+        device = self.by_key.get(head)
+        if device is None or device.node is None:
+            return None
+        return device.address_node if child == "address" else device.node.find(child)
+
+    def _find_override(self, ref: str, head: str, child: str) -> Node | None:
+        alias = (ref if ref.endswith("]") else head)[len("override[") : -1]
+        override = self.override
+        device = override and next((node for node in override.children if node.attrs.get("alias") == alias), None)
+        if not device or ref.endswith("]"):
+            return device or None
+        if child == "frontend":
+            return next((node for node in device.children if node.name.endswith(":frontend")), None)
+        return next((node for node in device.iter() if node.attrs.get("name") == child), None)
+
+    @property
+    def override(self) -> Node | None:
+        """The <qemu:override> element, whatever its prefix."""
+        return next((n for n in self.root.children if n.is_in(virtio.QEMU_NAMESPACE, "override")), None)
+
+
+def read_domain(data: bytes) -> Domain:
+    """Parse domain XML and read what planning needs of it.
+
+    Raises VirtfixError, with the place in the file, for what libvirt would not accept.
+    """
+    return Domain(parse(data))

@@ -1,0 +1,473 @@
+"""The PCI topology: buses, slots, who sits where, and where libvirt puts what has no address.
+
+``place`` follows qemuDomainAssignPCIAddresses (src/qemu/qemu_domain_address.c) and
+src/conf/domain_addr.c of libvirt: a dry pass finds out which controllers are missing, a second one
+gives the addresses. The guest's own bus numbers come from a depth-first walk, as firmware numbers them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fixer.domain import devices as d
+from fixer.domain.devices import Address, Device, format_address
+from fixer.domain.machine import Family
+from fixer.errors import VirtfixError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# What each controller model offers downstream: connect flags, first slot, last slot
+# (virDomainPCIAddressBusSetModel, src/conf/domain_addr.c).
+_BUS_RULES: dict[str, tuple[int, int, int]] = {
+    "pci-root": (d.AUTO | d.PCI | d.PCI_BRIDGE | d.PCI_EXPANDER, 1, 31),
+    "pci-bridge": (d.AUTO | d.PCI | d.PCI_BRIDGE, 1, 31),
+    "pci-expander-bus": (d.AUTO | d.PCI | d.PCI_BRIDGE, 0, 31),
+    "pcie-root": (d.PCIE | d.ROOT_PORT | d.DMI_BRIDGE | d.PCIE_EXPANDER, 1, 31),
+    "dmi-to-pci-bridge": (d.PCI | d.PCI_BRIDGE, 0, 31),
+    "pcie-to-pci-bridge": (d.AUTO | d.PCI | d.PCI_BRIDGE, 1, 31),
+    "pcie-root-port": (d.AUTO | d.PCIE | d.UPSTREAM | d.PCIE_PCI_BRIDGE, 0, 0),
+    "pcie-switch-downstream-port": (d.AUTO | d.PCIE | d.UPSTREAM | d.PCIE_PCI_BRIDGE, 0, 0),
+    "pcie-switch-upstream-port": (d.DOWNSTREAM, 0, 31),
+    "pcie-expander-bus": (d.ROOT_PORT | d.DMI_BRIDGE, 0, 31),
+}
+# QEMU makes virtio modern-only behind an express bus that is no root bus (hw/virtio/virtio-pci.c).
+EXPRESS_PORTS = frozenset({"pcie-root-port", "pcie-switch-downstream-port", "pcie-switch-upstream-port"})
+CONVENTIONAL = frozenset({"pci-root", "pci-bridge", "pcie-to-pci-bridge", "dmi-to-pci-bridge", "pci-expander-bus"})
+EXPANDERS = frozenset({"pci-expander-bus", "pcie-expander-bus"})
+ROOTS = frozenset({"pci-root", "pcie-root"})
+
+# Places of the chipset (hw/i386/pc_q35.c, pc_piix.c; qemuDomainValidateDevicePCISlots*).
+LPC, SATA, SMBUS = 0x1F << 3, 0x1F << 3 | 2, 0x1F << 3 | 3
+PIIX_ISA, PIIX_IDE, PIIX_USB, PIIX_PM = 1 << 3, 1 << 3 | 1, 1 << 3 | 2, 1 << 3 | 3
+HDA = 0x1B << 3
+# 8 bits of bus number, PCI Local Bus Specification 3.0, section 3.2.2.3.2.
+_MOST_BUSES = 256
+
+# The order in which libvirt gives addresses (qemuDomainAssignDevicePCISlots).
+_ASSIGN_ORDER = {
+    tag: place
+    for place, tag in enumerate(
+        (
+            "bridge",
+            "filesystem",
+            "interface",
+            "sound",
+            "controller",
+            "disk",
+            "hostdev",
+            "memballoon",
+            "rng",
+            "watchdog",
+            "video",
+            "shmem",
+            "input",
+            "serial",
+            "vsock",
+            "memory",
+            "iommu",
+            "crypto",
+        )
+    )
+}
+
+
+class Bus:
+    """One PCI bus: the controller that makes it, what may sit there, and what does.
+
+    ``functions[slot]`` is a bit mask of the functions in use; ``number`` is the guest's bus number,
+    -1 where the guest's firmware can not reach the bus.
+    """
+
+    __slots__ = ("aggregate", "controller", "first", "flags", "functions", "index", "last", "model", "number")
+
+    def __init__(self, index: int, model: str, controller: Device | None) -> None:
+        self.index = index
+        self.model = model
+        self.controller = controller
+        self.flags, self.first, self.last = _BUS_RULES[model]
+        self.functions = [0] * 32
+        self.aggregate = 0
+        self.number = -1
+
+
+class Layout:
+    """Where everything sits: ``at[device]`` is its address, ``holder[address]`` the device there."""
+
+    __slots__ = ("at", "buses", "devices", "family", "holder", "top")
+
+    def __init__(self, family: Family, devices: list[Device], buses: list[Bus], at: dict[Device, Address]) -> None:
+        self.family = family
+        self.devices = devices
+        self.buses = buses
+        self.at = at
+        self.holder = {address: device for device, address in at.items()}
+        # Per bus index: the address on a root bus of the bridge that it hangs from, None for root buses.
+        self.top: list[Address | None] = [None] * len(buses)
+        self._number_buses()
+
+    def bus_of(self, device: Device) -> Bus | None:
+        address = self.at.get(device)
+        return None if address is None else self.buses[address >> 8]
+
+    def order(self, address: Address) -> int:
+        """Return the place of an address in the guest's enumeration: guest's bus, slot, function."""
+        return self.buses[address >> 8].number << 8 | address & 0xFF
+
+    def children(self, bus: int) -> list[tuple[Address, Device]]:
+        """Return the devices on a bus by slot and function."""
+        return sorted(
+            ((address, device) for device, address in self.at.items() if address >> 8 == bus),
+            key=lambda pair: pair[0],
+        )
+
+    def _number_buses(self) -> None:
+        bridges: dict[int, list[tuple[Address, Bus]]] = {}
+        roots: list[tuple[int, Bus]] = []
+        for bus in self.buses:
+            if bus.model in ROOTS:
+                roots.append((-1, bus))
+                continue
+            address = None if bus.controller is None else self.at.get(bus.controller)
+            if bus.model in EXPANDERS:
+                roots.append((_expander_number(bus), bus))
+            elif address is not None:
+                bridges.setdefault(address >> 8, []).append((address, bus))
+        roots.sort(key=lambda pair: (pair[0], pair[1].index))
+        number = 0
+        for _, root in roots:
+            todo: list[tuple[Bus, Address | None]] = [(root, None)]
+            while todo:
+                bus, top = todo.pop()
+                bus.number = number
+                self.top[bus.index] = top
+                number += 1
+                for address, child in sorted(bridges.get(bus.index, ()), key=lambda pair: -pair[0]):
+                    todo.append((child, address if bus is root else top))
+
+    def unreachable(self) -> list[Bus]:
+        return [bus for bus in self.buses if bus.number < 0]
+
+
+def _expander_number(bus: Bus) -> int:
+    """Return busNr of an expander bus; libvirt gives the highest free ones where it is not written."""
+    node = bus.controller.node if bus.controller is not None else None
+    target = node.find("target") if node is not None else None
+    written = target.attrs.get("busNr") if target is not None else None
+    return (d.number(written) if written else None) or _MOST_BUSES - bus.index
+
+
+class _Addresses:
+    """virDomainPCIAddressSet: buses being filled. In a dry pass it grows by the buses it lacks."""
+
+    def __init__(self, buses: list[Bus], dry: bool) -> None:
+        self.buses = buses
+        self.dry = dry
+
+    def in_use(self, address: Address) -> int:
+        return self.buses[address >> 8].functions[address >> 3 & 31]
+
+    def reserve(self, address: Address, flags: int, name: str, *, line: int = 0) -> None:
+        """Take an address that the XML names. Raises VirtfixError where libvirt refuses it."""
+        if address >> 8 >= len(self.buses):
+            self.grow((address >> 8) + 1, flags, line)
+        bus = self.buses[address >> 8]
+        slot = address >> 3 & 31
+        self._check(bus, slot, address, flags, name, line)
+        if bus.functions[slot] & 1 << (address & 7):
+            raise VirtfixError(
+                "address.duplicate",
+                f"{name} has the PCI address {format_address(address)}, which is taken",
+                where=str(line) if line else "",
+                hint="give it a free address, or remove the <address> and let libvirt choose",
+            )
+        self.take(address, flags)
+
+    def take(self, address: Address, flags: int) -> None:
+        bus, slot = self.buses[address >> 8], address >> 3 & 31
+        if not bus.functions[slot] and flags & d.AGGREGATE:
+            bus.aggregate |= 1 << slot
+        bus.functions[slot] |= 1 << (address & 7)
+
+    def _check(self, bus: Bus, slot: int, address: Address, flags: int, name: str, line: int) -> None:
+        offered = bus.flags
+        if offered & (d.PCI | d.PCIE):  # an address in the XML may put either kind on either
+            offered |= d.PCI | d.PCIE
+        if flags & d.PCI_BRIDGE:
+            flags |= d.PCI
+        fits = flags & offered & d.TYPES and not (flags & d.INTEGRATED and bus.index)
+        if fits and bus.first <= slot <= bus.last:
+            return
+        what = f"slot {slot:#04x} does not exist there" if fits else "that bus does not take such a device"
+        raise VirtfixError(
+            "address.bus",
+            f"{name} can not sit at {format_address(address)} ({bus.model}): {what}",
+            where=str(line) if line else "",
+            hint="give it a place that libvirt accepts, or remove the <address>",
+        )
+
+    def next(self, flags: int, function: int = -1) -> Address:
+        """Find the address that libvirt would give to a device with these flags."""
+        wanted = max(function, 0)
+        for bus in self.buses:
+            if not flags & bus.flags & d.TYPES:
+                continue
+            if flags & d.AUTO and not bus.flags & d.AUTO:
+                continue
+            if flags & d.INTEGRATED and bus.index:
+                continue
+            for slot in range(bus.first, bus.last + 1):
+                used = bus.functions[slot]
+                if not used:
+                    return bus.index << 8 | slot << 3 | wanted
+                if flags & d.AGGREGATE and bus.aggregate & 1 << slot and used != 0xFF:
+                    free = ~used & (used + 1)
+                    return bus.index << 8 | slot << 3 | free.bit_length() - 1
+        if not self.dry:
+            raise _no_room(flags)
+        before = len(self.buses)
+        self.grow(before + 1, flags, 0)
+        added = self.buses[-1] if flags & d.PCI else self.buses[before]
+        return added.index << 8 | added.first << 3 | wanted
+
+    def grow(self, count: int, flags: int, line: int) -> None:
+        """Add the controllers that make bus ``count - 1`` exist (virDomainPCIAddressSetGrow)."""
+        if not self.dry or count > _MOST_BUSES or not flags & (d.PCI | d.PCIE | d.UPSTREAM):
+            raise _no_room(flags, line)
+        if flags & d.PCI:
+            if not any(bus.flags & d.PCI_BRIDGE for bus in self.buses):
+                count = max(count, len(self.buses) + 2)
+                port = self._append("pcie-root-port")
+                port.flags = d.PCIE_PCI_BRIDGE
+                self._append("pcie-to-pci-bridge")
+            model = "pci-bridge"
+        else:
+            model = "pcie-root-port"
+        while len(self.buses) < count:
+            self._append(model)
+
+    def _append(self, model: str) -> Bus:
+        bus = Bus(len(self.buses), model, None)
+        self.buses.append(bus)
+        return bus
+
+
+def _no_room(flags: int, line: int = 0) -> VirtfixError:
+    what = "a PCI controller" if not flags & (d.PCI | d.PCIE) else "a device"
+    return VirtfixError(
+        "address.room",
+        f"there is no PCI place left for {what}",
+        where=str(line) if line else "",
+        hint="libvirt refuses this domain too; remove devices or give addresses on pcie.0",
+    )
+
+
+def place(family: Family, devices: list[Device]) -> Layout:
+    """Return where libvirt puts ``devices`` (implicit ones included), with the controllers it adds.
+
+    Raises VirtfixError for addresses that libvirt refuses: taken, on a bus that does not take the
+    device, on a slot that the bus has not, bridges in a ring.
+    """
+    devices = _libvirt_order(devices)
+    bridges = [device for device in devices if device.is_bridge]
+    root = "pcie-root" if family is Family.Q35 else "pci-root"
+    if not any(device.index == 0 for device in bridges):
+        bridges.insert(0, _controller(0, root))
+        devices.insert(0, bridges[0])
+    flags = _resolve(family, devices)
+    addresses = _first_pass(family, devices, bridges, flags)
+    known = {device.index for device in bridges}
+    added = [_controller(bus.index, bus.model) for bus in addresses.buses if bus.index not in known]
+    if added:
+        bridges += added  # libvirt appends what it adds, and gives addresses in that order
+        devices = bridges + [device for device in devices if not device.is_bridge]
+        flags.update((device, device.connect) for device in added)
+    addresses = _Addresses(_buses(bridges, root, len(addresses.buses)), dry=False)
+    at = _assign(family, addresses, devices, flags)
+    layout = Layout(family, devices, addresses.buses, at)
+    for bus in layout.unreachable():
+        line = bus.controller.node.line if bus.controller is not None and bus.controller.node is not None else 0
+        raise VirtfixError(
+            "address.ring",
+            f"PCI controller {bus.index} hangs, through its own children, from itself",
+            where=str(line) if line else "",
+            hint="give it an address on a bus that leads to bus 0",
+        )
+    return layout
+
+
+def _first_pass(family: Family, devices: list[Device], bridges: list[Device], flags: dict[Device, int]) -> _Addresses:
+    """Do the dry pass; the buses of the result are those that the domain will have."""
+    root = "pcie-root" if family is Family.Q35 else "pci-root"
+    highest = max(device.index for device in bridges)
+    if highest >= _MOST_BUSES:
+        raise _no_room(0, bridges[-1].node.line if bridges[-1].node is not None else 0)
+    addresses = _Addresses(_buses(bridges, root, highest + 1), dry=True)
+    explicit = len(addresses.buses)
+    if family is Family.I440FX and not _assign_needed(devices, flags):
+        spare = False
+    else:
+        spare = family is Family.I440FX
+    _assign(family, addresses, devices, flags, spare_slot=spare)
+    if family is Family.Q35 and highest == 0 and len(addresses.buses) > 1:
+        # libvirt leaves one empty root port in a domain whose topology it made itself.
+        addresses.take(addresses.next(d.PCIE | d.AUTO), 0)
+    at = explicit
+    while at < len(addresses.buses):  # each added controller needs a place, which may add another
+        addresses.take(addresses.next(d.PCI_CONTROLLERS[addresses.buses[at].model]), d.AGGREGATE)
+        at += 1
+    return addresses
+
+
+def _assign_needed(devices: Iterable[Device], flags: dict[Device, int]) -> bool:
+    return any(flags[device] and device.address is None for device in devices)
+
+
+def _controller(index: int, model: str) -> Device:
+    device = Device("controller", None, f"pci {index}")
+    device.type, device.model, device.index = "pci", model, index
+    device.connect = d.PCI_CONTROLLERS[model]
+    device.implicit = True
+    return device
+
+
+def _buses(bridges: list[Device], root: str, count: int) -> list[Bus]:
+    by_index = {device.index: device for device in bridges}
+    default = "pcie-root-port" if root == "pcie-root" else "pci-bridge"
+    buses = []
+    for index in range(count):
+        controller = by_index.get(index)
+        model = (controller.model if controller is not None else "") or (default if index else root)
+        buses.append(Bus(index, model, controller))
+    return buses
+
+
+def _resolve(family: Family, devices: list[Device]) -> dict[Device, int]:
+    virtio = d.PCIE if family is Family.Q35 else d.PCI
+    flags = {}
+    for device in devices:
+        connect = device.connect
+        if connect & d.VIRTIO:
+            connect = connect & ~d.VIRTIO | virtio
+        elif connect & d.PCIE and family is not Family.Q35 and not device.is_bridge:
+            connect = connect & ~d.PCIE | d.PCI
+        flags[device] = connect
+    return flags
+
+
+def _libvirt_order(devices: list[Device]) -> list[Device]:
+    """Sort as libvirt keeps its lists: by kind, controllers by type and index, disks by target."""
+    first: dict[str, int] = {}
+    for device in devices:
+        if device.tag == "controller":
+            first.setdefault(device.type, len(first))
+
+    def key(device: Device) -> tuple[int, int, int]:
+        tag = device.tag
+        if tag == "controller":
+            if device.type == "pci":
+                return 0, device.index, 0
+            if device.implicit:  # appended, not sorted in (virDomainDefMaybeAddController)
+                return _ASSIGN_ORDER[tag], len(first), 0
+            return _ASSIGN_ORDER[tag], first[device.type], device.index
+        if tag == "disk":
+            return _ASSIGN_ORDER[tag], d.disk_index(device.key[5:-1]), 0
+        if tag == "interface" and device.type == "hostdev":
+            return _ASSIGN_ORDER["hostdev"], 0, 0
+        return _ASSIGN_ORDER[tag], 1, 0
+
+    return sorted(devices, key=key)
+
+
+def _assign(
+    family: Family,
+    addresses: _Addresses,
+    devices: list[Device],
+    flags: dict[Device, int],
+    *,
+    spare_slot: bool = False,
+) -> dict[Device, Address]:
+    """One pass: reserve what the XML names, then the chipset, then give addresses to the rest."""
+    at: dict[Device, Address] = {}
+    todo: list[Device] = []
+    piix = family is Family.I440FX
+    for device in devices:
+        address = device.address
+        if address is None:
+            if flags[device] and not (device.is_bridge and device.index == 0):
+                todo.append(device)
+            continue
+        at[device] = address
+        if piix and device.tag == "controller" and address in {PIIX_IDE, PIIX_USB}:
+            continue
+        node = device.address_node
+        addresses.reserve(address, flags[device] or d.PCI, device.key, line=node.line if node is not None else 0)
+    chipset = _piix if piix else _q35
+    chipset(addresses, devices, todo, at)
+    if spare_slot:
+        addresses.take(addresses.next(d.PCI | d.AUTO), 0)
+    for device in todo:
+        if device in at:
+            continue
+        address = _companion(addresses, device, at) if device.model in d.USB2_COMPANIONS else addresses.next(flags[device])
+        addresses.take(address, flags[device])
+        at[device] = address
+    return at
+
+
+def _companion(addresses: _Addresses, device: Device, at: dict[Device, Address]) -> Address:
+    """USB 2 companions share the slot of the first of them."""
+    function = d.USB2_COMPANIONS[device.model]
+    for other, address in at.items():
+        if other.type == "usb" and other.index == device.index and other.model in d.USB2_COMPANIONS:
+            return address & ~7 | function
+    return addresses.next(d.PCI | d.AUTO, function)
+
+
+def _q35(addresses: _Addresses, devices: list[Device], todo: list[Device], at: dict[Device, Address]) -> None:
+    """What the ICH9 holds, and the places it likes (qemuDomainValidateDevicePCISlotsQ35)."""
+    for device in todo:
+        if device.type == "sata" and device.index == 0:
+            at[device] = SATA
+            addresses.reserve(SATA, d.PCI, device.key)
+        elif device.model == "ich9-uhci1":
+            for slot in (0x1D, 0x1A):
+                if not addresses.in_use(slot << 3):
+                    at[device] = slot << 3
+                    addresses.take(slot << 3, 0)
+                    break
+        elif device.model == "dmi-to-pci-bridge" and not addresses.in_use(0x1E << 3):
+            at[device] = 0x1E << 3
+            addresses.take(0x1E << 3, 0)
+    for address, name in ((LPC, "the LPC bridge"), (SMBUS, "the SMBus controller")):
+        addresses.reserve(address, d.PCIE, name)
+    _primary_video(addresses, devices, at, 1 << 3)
+    sound = next((device for device in todo if device.tag == "sound" and device.model == "ich9"), None)
+    if sound is not None and not addresses.in_use(HDA):
+        at[sound] = HDA
+        addresses.take(HDA, 0)
+
+
+def _piix(addresses: _Addresses, devices: list[Device], todo: list[Device], at: dict[Device, Address]) -> None:
+    """What the PIIX3 holds (qemuDomainValidateDevicePCISlotsPIIX3)."""
+    for device in todo:
+        if device.type == "ide" and device.index == 0:
+            at[device] = PIIX_IDE
+        elif device.type == "usb" and device.index == 0 and device.model in {"", "piix3-uhci"}:
+            at[device] = PIIX_USB
+    for address in {PIIX_ISA, PIIX_PM, PIIX_IDE, PIIX_USB} & {PIIX_ISA, PIIX_PM, *at.values()}:
+        addresses.take(address, 0)
+    _primary_video(addresses, devices, at, 2 << 3)
+
+
+def _primary_video(addresses: _Addresses, devices: list[Device], at: dict[Device, Address], address: Address) -> None:
+    video = next((device for device in devices if device.tag == "video"), None)
+    if video is None or video in at or video.model in {"none", "ramfb"}:
+        return
+    if not addresses.in_use(address):
+        at[video] = address
+        addresses.take(address, 0)
+    else:
+        chosen = addresses.next(d.PCI | d.AUTO if video.model not in {"virtio", "bochs"} else d.PCIE | d.AUTO)
+        at[video] = chosen
+        addresses.take(chosen, 0)

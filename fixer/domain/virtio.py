@@ -1,0 +1,207 @@
+"""Which interface each virtio device shows to the guest where it sits.
+
+The rule is QEMU's (hw/virtio/virtio-pci.c, virtio_pci_realize): disable-legacy=auto becomes on behind
+an express bus that is no root bus, off elsewhere; the -transitional and -non-transitional types fix it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from fixer.domain.pci import EXPRESS_PORTS
+
+if TYPE_CHECKING:
+    from fixer.domain.devices import Device
+    from fixer.domain.document import Node
+    from fixer.domain.pci import Layout
+
+QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+
+
+class Mode(Enum):
+    """What a guest finds: PCI ids 1af4:100x with an I/O BAR (legacy, transitional) or 104x without."""
+
+    LEGACY = "legacy"
+    TRANSITIONAL = "transitional"
+    MODERN_ONLY = "modern-only"
+    NATIVE = "virtio 1.0"
+    NEITHER = "neither"  # legacy and modern both off: QEMU refuses to start
+
+
+# Devices that came with virtio 1.0 or that QEMU forces to it (virtio specification 1.2, section 5;
+# QEMU hw/virtio/virtio-*-pci.c: virtio_pci_force_virtio_1). Nothing makes them legacy.
+NATIVE_DRIVERS = frozenset({"gpu", "input", "iommu", "mem", "pmem", "fs", "sound", "crypto", "vsock"})
+
+_QEMU_TYPES = {
+    "block": "virtio-blk-pci",
+    "net": "virtio-net-pci",
+    "scsi": "virtio-scsi-pci",
+    "console": "virtio-serial-pci",
+    "balloon": "virtio-balloon-pci",
+    "rng": "virtio-rng-pci",
+    "9p": "virtio-9p-pci",
+}
+_TRUE = frozenset({"on", "true", "yes", "y", "1"})
+# How libvirt names a device that has no alias of its own (src/qemu/qemu_alias.c).
+_ALIAS_BY_POSITION = {"interface": "net", "rng": "rng", "filesystem": "fs", "hostdev": "hostdev"}
+_ALIAS_SINGLE = {"memballoon": "balloon0", "vsock": "vsock0"}
+
+# Devices other than virtio that QEMU gives an I/O BAR (their source files register it as such).
+_IO_MODELS = frozenset(
+    {
+        *("e1000", "e1000e", "igb", "rtl8139", "pcnet", "ne2k_pci", "i82550", "i82557b", "i82559er", "tulip"),
+        *("lsilogic", "lsisas1068", "lsisas1078", "am53c974", "dc390"),
+        *("ich9-uhci1", "ich9-uhci2", "ich9-uhci3", "piix3-uhci", "piix4-uhci", "vt82c686b-uhci"),
+        *("qxl", "vmvga", "es1370", "ac97", "pci-serial"),
+    }
+)
+# An I/O window of a bridge is a multiple of 4 KiB (PCI-to-PCI Bridge Architecture 1.2, section 3.2.5.6);
+# virtio-blk's legacy BAR of 128 bytes is the largest of the virtio devices (seen in query-pci).
+_WINDOW, _IO_BAR = 4096, 128
+
+
+class Properties:
+    """disable-legacy ('on', 'off', 'auto') and disable-modern of a device, and where each comes from."""
+
+    __slots__ = ("by_alias", "by_type")
+
+    def __init__(self, root: Node) -> None:
+        self.by_alias: dict[str, dict[str, str]] = {}
+        self.by_type: list[tuple[str, str, str]] = []
+        for node in root.children:
+            if ":" not in node.name:
+                continue
+            if node.is_in(QEMU_NAMESPACE, "override"):
+                self._read_override(node)
+            elif node.is_in(QEMU_NAMESPACE, "commandline"):
+                self._read_commandline(node)
+
+    def _read_override(self, override: Node) -> None:
+        for device in override.children:
+            for node in device.iter():
+                if node.name.endswith(":property"):
+                    name, value = node.attrs.get("name", ""), node.attrs.get("value", "")
+                    self.by_alias.setdefault(device.attrs.get("alias", ""), {})[name] = value
+
+    def _read_commandline(self, commandline: Node) -> None:
+        values = [node.attrs.get("value", "") for node in commandline.children if node.name.endswith(":arg")]
+        for flag, value in zip(values, values[1:], strict=False):
+            if flag in {"-global", "--global"}:
+                parsed = _parse_global(value)
+                if parsed is not None:
+                    self.by_type.append(parsed)
+
+    def get(self, device: Device, name: str, alias: str) -> str:
+        """Return the value that QEMU will see for ``name``, '' for the default."""
+        if self.by_alias and alias in self.by_alias and name in self.by_alias[alias]:
+            return self.by_alias[alias][name]
+        value = ""
+        for qemu_type, property_name, setting in self.by_type:
+            if property_name == name and qemu_type in {"virtio-pci", _qemu_type(device)}:
+                value = setting
+        return value
+
+
+def _parse_global(value: str) -> tuple[str, str, str] | None:
+    """Read -global TYPE.PROPERTY=VALUE or driver=TYPE,property=PROPERTY,value=VALUE (QEMU's man page)."""
+    if value.startswith("driver="):
+        fields = dict(part.partition("=")[::2] for part in value.split(","))
+        return fields.get("driver", ""), fields.get("property", ""), fields.get("value", "")
+    target, equals, setting = value.partition("=")
+    qemu_type, dot, name = target.partition(".")
+    return (qemu_type, name, setting) if equals and dot else None
+
+
+def _qemu_type(device: Device) -> str:
+    if device.tag == "hostdev":
+        return "vhost-scsi-pci"
+    if device.tag == "disk" and device.node is not None and device.node.attrs.get("type") == "vhostuser":
+        return "vhost-user-blk-pci"
+    return _QEMU_TYPES.get(device.driver, "")
+
+
+def aliases(devices: list[Device]) -> dict[Device, str]:
+    """Return the alias that each device has when libvirt starts the domain."""
+    found: dict[Device, str] = {}
+    counts: dict[str, int] = {}
+    for device in devices:
+        position = counts[device.tag] = counts.get(device.tag, -1) + 1
+        if device.alias.startswith("ua-"):  # only these survive a define (docs/formatdomain.rst, <alias>)
+            found[device] = device.alias
+        elif device.tag == "disk":
+            found[device] = f"virtio-disk{disk_number(device)}"
+        elif device.tag == "controller":
+            found[device] = f"{device.type}{device.index}"
+        elif device.tag in _ALIAS_BY_POSITION:
+            found[device] = f"{_ALIAS_BY_POSITION[device.tag]}{position}"
+        else:
+            found[device] = _ALIAS_SINGLE.get(device.tag, "")
+    return found
+
+
+def disk_number(device: Device) -> int:
+    from fixer.domain.devices import disk_index  # noqa: PLC0415 - only needed where overrides are written
+
+    return disk_index(device.key[5:-1])
+
+
+def mode_of(device: Device, layout: Layout, properties: Properties, alias: str) -> Mode:
+    """Return the interface that ``device``, a virtio device, shows to the guest."""
+    if device.driver in NATIVE_DRIVERS:
+        return Mode.NATIVE
+    if device.variant == "transitional":
+        return Mode.TRANSITIONAL
+    if device.variant == "non-transitional" or device.needs_modern:
+        return Mode.MODERN_ONLY
+    disable_legacy = properties.get(device, "disable-legacy", alias)
+    disable_modern = properties.get(device, "disable-modern", alias)
+    legacy = not is_express(device, layout) if disable_legacy in {"", "auto"} else disable_legacy not in _TRUE
+    modern = disable_modern not in _TRUE
+    if legacy:
+        return Mode.TRANSITIONAL if modern else Mode.LEGACY
+    return Mode.MODERN_ONLY if modern else Mode.NEITHER
+
+
+def is_express(device: Device, layout: Layout) -> bool:
+    bus = layout.bus_of(device)
+    return bus is not None and bus.model in EXPRESS_PORTS
+
+
+def has_io_bar(device: Device, mode: Mode | None) -> bool:
+    """Tell whether the guest's firmware must find I/O ports for a device (``mode``: of a virtio device)."""
+    if mode is not None:
+        return mode in {Mode.LEGACY, Mode.TRANSITIONAL}
+    if device.model in _IO_MODELS or device.type == "sata":
+        return True
+    # A host device may have one; to count it is the safe side.
+    return device.tag == "hostdev" and device.type == "pci"
+
+
+def io_windows(layout: Layout, modes: dict[Device, Mode], firmware: str) -> dict[int, int]:
+    """Return how many 4 KiB I/O windows each bridge on the root bus takes: {its address: windows}.
+
+    SeaBIOS gives an empty pcie-to-pci-bridge one too; OVMF does not (FACTS: I/O space).
+    """
+    below: dict[int, int] = {}
+    empty: set[int] = set()
+    for device, address in layout.at.items():
+        if not device.is_bridge:
+            below[address >> 8] = below.get(address >> 8, 0) + has_io_bar(device, modes.get(device))
+    need: dict[int, int] = {}
+    windows: dict[int, int] = {}
+    for bus in sorted(layout.buses, key=lambda bus: -bus.number):  # children before their parents
+        size = below.get(bus.index, 0) * _IO_BAR + need.get(bus.index, 0)
+        if bus.model == "pcie-to-pci-bridge" and firmware == "bios" and not size:
+            size = 1
+            empty.add(bus.index)
+        top = layout.top[bus.index]
+        if top is None or bus.controller is None or not size:
+            continue
+        rounded = -(-size // _WINDOW)
+        parent = layout.at[bus.controller] >> 8
+        if parent:
+            need[parent] = need.get(parent, 0) + rounded * _WINDOW
+        else:
+            windows[top] = rounded
+    return windows

@@ -1,0 +1,138 @@
+"""What can be wrong with a domain, as values. Every code has a page in docs/findings/."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fixer.domain.virtio import Mode
+
+
+class Severity(Enum):
+    """What the guest loses."""
+
+    BREAKS_BOOT = "breaks boot"
+    BREAKS_DEVICE = "breaks device"
+    DEGRADES = "degrades"
+    NOTE = "note"
+
+
+class Code(Enum):
+    """Stable names of findings; programs branch on these."""
+
+    MODERN_ONLY = "VF001"
+    NO_DRIVER = "VF002"
+    NATIVE_ONLY = "VF003"
+    NEEDS_MODERN = "VF004"
+    NOT_LEGACY_ONLY = "VF005"
+    IO_WINDOWS = "VF006"
+    HIDDEN_FUNCTION = "VF007"
+
+
+class Finding(NamedTuple):
+    """One device that the guest can not drive where it sits.
+
+    ``device`` is its key, ``why`` one sentence, ``evidence`` the policy file and line or the rule that
+    shows it. ``curable`` says whether a remedy may exist.
+    """
+
+    code: Code
+    severity: Severity
+    device: str
+    why: str
+    evidence: str
+    curable: bool
+
+
+class Skip(NamedTuple):
+    """Something that was looked at and left alone, with the reason."""
+
+    subject: str
+    reason: str
+
+
+class Page(NamedTuple):
+    """The text behind ``virtfix explain CODE``."""
+
+    title: str
+    problem: str
+    remedy: str
+    source: str
+
+
+_SEVERITY = {
+    "block": Severity.BREAKS_BOOT,
+    "scsi": Severity.BREAKS_BOOT,
+    "balloon": Severity.DEGRADES,
+    "rng": Severity.DEGRADES,
+}
+
+
+def severity_of(driver: str) -> Severity:
+    """Return what a guest loses with a device of this kind: disks hold its root file system."""
+    return _SEVERITY.get(driver, Severity.BREAKS_DEVICE)
+
+
+def why_unseen(mode: Mode, where: str) -> str:
+    return f"{mode.value} at {where}: no I/O BAR, PCI id 1af4:104x; a legacy driver does not bind"
+
+
+PAGES: dict[Code, Page] = {
+    Code.MODERN_ONLY: Page(
+        "The device speaks only virtio 1.0 where it sits",
+        "QEMU switches the legacy interface off behind PCI Express ports (disable-legacy=auto) and for models "
+        "that end in -non-transitional. The guest finds PCI id 1af4:104x and no I/O BAR, and its driver, "
+        "which knows virtio 0.9.5 only, does not bind: the disk or the NIC is not there.",
+        "Four remedies: an address on pcie.0 (integrated endpoint), a place behind a conventional PCI bridge, "
+        "model='virtio-transitional', or disable-legacy=off where it sits.",
+        "QEMU hw/virtio/virtio-pci.c; virtio specification 1.2, section 4.1.2",
+    ),
+    Code.NO_DRIVER: Page(
+        "The guest has no driver for this kind of device",
+        "The policy of the guest says that its kernel or driver package has no driver for this kind of virtio "
+        "device, neither legacy nor modern. No place in the PCI topology changes that.",
+        "Replace the device by one that the guest drives (a USB tablet, VGA, SATA, e1000), or leave it for "
+        "another guest: it does no harm.",
+        "the policy file and line that the finding names",
+    ),
+    Code.NATIVE_ONLY: Page(
+        "This kind of device came with virtio 1.0 and has no legacy interface",
+        "GPU, input, IOMMU, memory, persistent memory, file system (virtiofs), sound, crypto and vsock devices "
+        "are modern wherever they sit. disable-legacy=off is ignored, or breaks the start (virtiofs).",
+        "Give a legacy guest another device: USB tablet, VGA or QXL, 9p where it has the driver, or none.",
+        "virtio specification 1.2, section 5; QEMU virtio_pci_force_virtio_1",
+    ),
+    Code.NEEDS_MODERN: Page(
+        "The device is configured so that it needs virtio 1.0",
+        "iommu='on' (VIRTIO_F_ACCESS_PLATFORM) and launch security (SEV, TDX) exist in virtio 1.0 only. With "
+        "them QEMU refuses a legacy interface: on a conventional slot the domain would not start.",
+        "Remove iommu='on' from <driver>, where the guest does not need it; a guest under launch security "
+        "must have virtio 1.0 drivers.",
+        "virtio specification 1.2, section 6; QEMU hw/virtio/virtio-pci.c",
+    ),
+    Code.NOT_LEGACY_ONLY: Page(
+        "The device offers virtio 1.0 to a guest that wants legacy only",
+        "The policy says that this guest's drivers fail on devices that offer both interfaces (reported for "
+        "Windows XP and 2003 drivers on Q35).",
+        "disable-modern=on through qemu:override, on a conventional slot or on pcie.0.",
+        "FACTS of the project, section on overrides; QEMU hw/virtio/virtio-pci.c",
+    ),
+    Code.IO_WINDOWS: Page(
+        "The firmware has no I/O window left for a port",
+        "Each bridge on pcie.0 with an I/O BAR below it takes a window of 4 KiB. OVMF has room for 9; from the "
+        "tenth on, devices lose all their BARs, lowest bus first. SeaBIOS has room for 14; at 15 nothing at "
+        "all is mapped.",
+        "Move devices onto pcie.0, where they take no window, or put them behind one bridge: 31 devices share "
+        "one window.",
+        "measured with OVMF 2022.11 and SeaBIOS 1.16.2; PCI-to-PCI Bridge Architecture 1.2, section 3.2.5.6",
+    ),
+    Code.HIDDEN_FUNCTION: Page(
+        "The device is a function of a slot that has no function 0",
+        "Firmware and guests look at functions 1 to 7 only where function 0 exists and says that it has "
+        "several. libvirt accepts such an address and QEMU starts; the guest never sees the device.",
+        "virtfix moves virtio devices that the guest drives to a visible place; give another device an "
+        "address with function 0.",
+        "PCI Local Bus Specification 3.0, section 3.2.2.3.4",
+    ),
+}

@@ -1,0 +1,107 @@
+"""The Plan: what was found, what was chosen and why, and the edits. The only input of apply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from fixer import __version__
+from fixer.domain.document import apply_splices, digest
+
+if TYPE_CHECKING:
+    from fixer.domain.document import Splice
+    from fixer.domain.edits import Edit
+    from fixer.domain.model import Domain
+    from fixer.findings import Finding, Skip
+    from fixer.remedies.base import Offer
+
+# Version of the JSON form of a plan (docs/json.md). It changes when a reader would have to.
+FORMAT = 1
+TOOL = f"virtfix {__version__}"
+
+
+class Consequence(NamedTuple):
+    """Something that guest or owner will notice. ``devices`` are keys, () where it is the domain."""
+
+    code: str
+    devices: tuple[str, ...]
+    text: str
+
+
+class Change(NamedTuple):
+    """One device of the plan: mode and address before and after, the remedy, and the other offers.
+
+    Addresses are written BB:SS.F; '' stands for none. ``listed`` says whether the address before
+    stands in the XML, or is where libvirt would put the device.
+    """
+
+    device: str
+    driver: str
+    mode_before: str
+    mode_after: str
+    address_before: str
+    address_after: str
+    listed: bool
+    remedy: str
+    why: str
+    price: int
+    others: tuple[Offer, ...]
+
+
+class Guest(NamedTuple):
+    """Which operating system the plan is made for, and how that is known."""
+
+    id: str
+    name: str
+    interface: str
+    how: str
+    evidence: tuple[str, ...]
+    source: str
+
+
+class Plan:
+    """A finished plan for one domain. ``after`` is the domain as the edits leave it."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        after: Domain,
+        *,
+        guest: Guest,
+        findings: tuple[Finding, ...],
+        unresolved: tuple[Finding, ...],
+        changes: tuple[Change, ...],
+        edits: tuple[Edit, ...],
+        splices: list[Splice],
+        consequences: tuple[Consequence, ...],
+        skips: tuple[Skip, ...],
+    ) -> None:
+        self.domain = domain
+        self.after = after
+        self.guest = guest
+        self.findings = findings
+        self.unresolved = unresolved
+        self.changes = changes
+        self.edits = edits
+        self.splices = splices
+        self.consequences = consequences
+        self.skips = skips
+
+    @property
+    def pending(self) -> bool:
+        return bool(self.edits)
+
+    @property
+    def result(self) -> bytes:
+        """The rewritten XML in the encoding of the original: the same bytes where nothing changes."""
+        document = self.domain.document
+        if not self.edits:
+            return document.original
+        return document.encode(apply_splices(document.source, self.splices))
+
+    @property
+    def digest_before(self) -> str:
+        return self.domain.document.digest
+
+    @property
+    def digest_after(self) -> str:
+        return digest(self.result)

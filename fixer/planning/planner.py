@@ -1,0 +1,198 @@
+"""From a domain, a guest and a site to a proved plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from fixer.diagnose import diagnose
+from fixer.domain.document import apply_splices
+from fixer.domain.devices import short_address
+from fixer.domain.edits import splices as splices_of
+from fixer.domain.model import read_domain
+from fixer.errors import VirtfixError
+from fixer.findings import Code, Finding, Severity, Skip
+from fixer.guest.identify import identify
+from fixer.planning.consequences import consequences
+from fixer.planning.plan import Change, Guest, Plan
+from fixer.planning.prove import ProofError, prove
+from fixer.planning.solve import Choice, solve
+
+if TYPE_CHECKING:
+    from fixer.domain.devices import Device
+    from fixer.domain.model import Domain
+    from fixer.guest.identify import GuestIdentity
+    from fixer.policy.match import PolicySet
+    from fixer.policy.model import GuestCapabilities, SitePreferences
+
+
+class Request(NamedTuple):
+    """What the user asked for, apart from the domain."""
+
+    policies: PolicySet
+    site: SitePreferences
+    os: str | None = None
+    assume: str | None = None
+    all_offers: bool = False
+
+
+def plan_bytes(data: bytes, request: Request) -> Plan:
+    """Plan one domain XML.
+
+    Raises VirtfixError for XML that libvirt would not accept and for a guest that nobody names,
+    ProofError where the plan fails its own checks.
+    """
+    return make_plan(read_domain(data), request)
+
+
+def make_plan(domain: Domain, request: Request) -> Plan:
+    if not domain.machine.applicable:
+        return _untouched(domain, _no_guest(domain, request), Skip("domain", domain.machine.reason))
+    identity = identify(request.os, domain.libosinfo_ids(), request.assume, request.policies)
+    guest = identity.capabilities
+    if guest is None:
+        return _without_guest(domain, identity, request)
+    return _plan_for(domain, guest, _guest_value(identity, guest), request)
+
+
+def _plan_for(domain: Domain, capabilities: GuestCapabilities, guest: Guest, request: Request) -> Plan:
+    findings = diagnose(domain, capabilities)
+    if not findings:
+        return _untouched(domain, guest)
+    solution = solve(domain, capabilities, request.site, findings, all_offers=request.all_offers)
+    splices = splices_of(domain, solution.edits)
+    after = _result(domain, splices) if splices else domain
+    unresolved = tuple([finding for finding in findings if not finding.curable] + _refused(solution.choices))
+    unresolved += _starving(domain, solution.capacity)
+    if splices:
+        prove(
+            domain,
+            after,
+            guest=capabilities,
+            unresolved=unresolved,
+            edits=solution.edits,
+            splices=splices,
+            capacity=solution.capacity,
+        )
+    changes = tuple(_change(domain, after, choice) for choice in solution.choices if choice.taken is not None)
+    return Plan(
+        domain,
+        after,
+        guest=guest,
+        findings=tuple(findings),
+        unresolved=unresolved,
+        changes=changes,
+        edits=solution.edits,
+        splices=splices,
+        consequences=consequences(domain, after, changes, capabilities, solution.capacity),
+        skips=(),
+    )
+
+
+def _result(domain: Domain, splices: list) -> Domain:  # type: ignore[type-arg]
+    source = apply_splices(domain.document.source, splices)
+    try:
+        return read_domain(domain.document.encode(source))
+    except VirtfixError as error:
+        raise ProofError(4, f"the result is not accepted: {error}", domain.document.source, source) from error
+
+
+def _refused(choices: tuple[Choice, ...]) -> list[Finding]:
+    """Turn curable findings for which no remedy was feasible into unresolved ones that say why."""
+    return [
+        choice.finding._replace(
+            why=f"{choice.finding.why}; no remedy: "
+            + "; ".join(f"{offer.remedy}: {offer.refusal}" for offer in choice.offers),
+            curable=False,
+        )
+        for choice in choices
+        if choice.taken is None
+    ]
+
+
+def _starving(domain: Domain, capacity: int) -> tuple[Finding, ...]:
+    """Return a finding where the domain as it is takes more I/O windows than its firmware has."""
+    windows = domain.io_windows()
+    used = sum(windows.values())
+    if used <= capacity:
+        return ()
+    assert domain.layout is not None
+    at = domain.layout.at
+    ports = sorted(windows)
+    first = [device for device, address in at.items() if domain.layout.top[address >> 8] == ports[0]]
+    why = f"{used} ports with I/O below them, and the firmware has room for {capacity}: the lowest buses starve"
+    names = ", ".join(device.key for device in first if not device.is_bridge)
+    return (Finding(Code.IO_WINDOWS, Severity.BREAKS_BOOT, names, why, domain.firmware.how, curable=False),)
+
+
+def _change(before: Domain, after: Domain, choice: Choice) -> Change:
+    device, taken = choice.case.device, choice.taken
+    assert taken is not None
+    now = after.by_key[device.key]
+    return Change(
+        device=device.key,
+        driver=device.driver,
+        mode_before=before.modes[device].value,
+        mode_after=after.modes[now].value,
+        address_before=_place(before, device),
+        address_after=_place(after, now),
+        listed=device.address is not None,
+        remedy=taken.remedy,
+        why=taken.note or _why(choice),
+        price=taken.price,
+        others=tuple(offer for offer in choice.offers if offer is not taken),
+    )
+
+
+def _why(choice: Choice) -> str:
+    assert choice.taken is not None
+    dearer = [f"{o.remedy} {o.price}" for o in choice.offers if not o.refusal and o is not choice.taken]
+    if dearer:
+        return f"price {choice.taken.price}; others: {', '.join(dearer)}"
+    refused = [offer for offer in choice.offers if offer.refusal]
+    return f"{refused[0].remedy} is not feasible: {refused[0].refusal}" if refused else f"price {choice.taken.price}"
+
+
+def _place(domain: Domain, device: Device) -> str:
+    assert domain.layout is not None
+    address = domain.layout.at.get(device)
+    return "" if address is None else short_address(address)
+
+
+def _untouched(domain: Domain, guest: Guest, *skips: Skip) -> Plan:
+    return Plan(
+        domain,
+        domain,
+        guest=guest,
+        findings=(),
+        unresolved=(),
+        changes=(),
+        edits=(),
+        splices=[],
+        consequences=(),
+        skips=skips,
+    )
+
+
+def _guest_value(identity: GuestIdentity, guest: GuestCapabilities) -> Guest:
+    fact = guest.interface
+    return Guest(identity.id, guest.name, fact.value, identity.how, identity.evidence, fact.where)
+
+
+def _no_guest(domain: Domain, request: Request) -> Guest:
+    identity = identify(None, domain.libosinfo_ids(), request.assume, request.policies)
+    name = identity.capabilities.name if identity.capabilities is not None else ""
+    return Guest(identity.id, name, "", identity.how, identity.evidence, "")
+
+
+def _without_guest(domain: Domain, identity: GuestIdentity, request: Request) -> Plan:
+    """Plan for a guest that nobody names: fine where even a legacy guest would need nothing."""
+    from fixer.policy.model import ASSUMED_LEGACY  # noqa: PLC0415 - the rare way
+
+    if not any(finding.curable for finding in diagnose(domain, ASSUMED_LEGACY)):
+        guest = Guest("", "unknown guest", "", "unknown", identity.evidence, "")
+        return _untouched(domain, guest, Skip("guest", "unknown, and no device would change for a legacy guest"))
+    raise VirtfixError(
+        "guest.unknown",
+        "nothing says which OS the guest runs" if not identity.id else f"no policy knows the guest '{identity.id}'",
+        hint="give --os ID (as 'rhel6.9'), or --assume legacy|modern",
+    )

@@ -1,0 +1,133 @@
+"""The plan's self-checks, run on every plan before anybody sees it.
+
+A failure is a bug of virtfix, not a mistake of its user: the plan is refused with the evidence.
+Numbers are those of the invariants in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fixer.diagnose import acceptable_modes, diagnose, is_hidden
+
+if TYPE_CHECKING:
+    from fixer.domain.devices import Device
+    from fixer.domain.document import Node, Splice
+    from fixer.domain.edits import Edit
+    from fixer.domain.model import Domain
+    from fixer.findings import Finding
+    from fixer.policy.model import GuestCapabilities
+
+
+class ProofError(Exception):
+    """A plan does not hold what it promises. ``invariant`` is its number; ``result`` the refused XML."""
+
+    def __init__(self, invariant: int, what: str, original: bytes, result: bytes) -> None:
+        super().__init__(f"invariant {invariant}: {what}")
+        self.invariant = invariant
+        self.original = original
+        self.result = result
+
+
+def prove(
+    before: Domain,
+    after: Domain,
+    *,
+    guest: GuestCapabilities,
+    unresolved: tuple[Finding, ...],
+    edits: tuple[Edit, ...],
+    splices: list[Splice],
+    capacity: int,
+) -> None:
+    """Check the result of a plan against the invariants. Raises ProofError."""
+    checks = (
+        (2, _nothing_left(after, guest, unresolved)),
+        (3, _untouched_bytes(before, after, splices)),
+        (4, _visible(before, after)),
+        (5, _same_order(before, after)),
+        (6, _all_cured(after, guest, unresolved)),
+        (7, _windows(before, after, capacity)),
+        (8, _accounted(before, after, edits)),
+    )
+    for invariant, what in checks:
+        if what:
+            raise ProofError(invariant, what, before.document.source, after.document.source)
+
+
+def _nothing_left(after: Domain, guest: GuestCapabilities, unresolved: tuple[Finding, ...]) -> str:
+    known = {finding.device for finding in unresolved}
+    left = [finding.device for finding in diagnose(after, guest) if finding.device not in known]
+    return f"the result still has findings: {', '.join(left)}" if left else ""
+
+
+def _untouched_bytes(before: Domain, after: Domain, splices: list[Splice]) -> str:
+    source, result = before.document.source, after.document.source
+    old = new = 0
+    for splice in splices:
+        length = splice.start - old
+        if length < 0 or source[old : splice.start] != result[new : new + length]:
+            return f"bytes {old} to {splice.start} changed"
+        new += length
+        if result[new : new + len(splice.new)] != splice.new:
+            return f"the edit at byte {splice.start} is not in the result"
+        new += len(splice.new)
+        old = splice.end
+    return "" if source[old:] == result[new:] else f"bytes from {old} on changed"
+
+
+def _visible(before: Domain, after: Domain) -> str:
+    """Placing the result has checked that addresses exist, are legal and unique; function 0 remains."""
+    hidden = {device.key for device in before.devices if is_hidden(before, device)}
+    lost = [dev.key for dev in after.devices if dev.key not in hidden and is_hidden(after, dev)]
+    return f"function 0 is missing for {', '.join(lost)}" if lost else ""
+
+
+def _same_order(before: Domain, after: Domain) -> str:
+    old = {driver: [device.key for device in devices] for driver, devices in before.by_driver().items()}
+    new = {driver: [device.key for device in devices] for driver, devices in after.by_driver().items()}
+    for driver, keys in old.items():
+        if keys != new.get(driver):
+            return f"the order of the {driver} devices changes from {keys} to {new.get(driver)}"
+    return ""
+
+
+def _all_cured(after: Domain, guest: GuestCapabilities, unresolved: tuple[Finding, ...]) -> str:
+    known = {finding.device for finding in unresolved}
+    good = acceptable_modes(guest)
+    for device, mode in after.modes.items():
+        if mode not in good and device.key not in known and guest.drives(device.driver).value != "yes":
+            return f"{device.key} is {mode.value}"
+    return ""
+
+
+def _windows(before: Domain, after: Domain, capacity: int) -> str:
+    used, now = sum(before.io_windows().values()), sum(after.io_windows().values())
+    return f"{now} I/O windows of {capacity}" if now > max(used, capacity) else ""
+
+
+def _accounted(before: Domain, after: Domain, edits: tuple[Edit, ...]) -> str:
+    """The device-level difference holds nothing that no edit accounts for."""
+    touched = {_device_of(edit.at, before) for edit in edits}
+    added = {getattr(edit, "key", "") for edit in edits}
+    for key, device in before.by_key.items():
+        now = after.by_key.get(key)
+        if now is None:
+            return f"{key} is gone"
+        if key not in touched and not _same(device, now) and key not in added:
+            return f"{key} changed without an edit"
+    extra = [key for key, device in after.by_key.items() if key not in before.by_key and key not in added]
+    return f"{', '.join(extra)} appeared without an edit" if extra else ""
+
+
+def _device_of(at: str, domain: Domain) -> str:
+    return at if at in domain.by_key else at.rpartition("/")[0]
+
+
+def _same(old: Device, new: Device) -> bool:
+    if old.node is None or new.node is None:
+        return old.node is new.node
+    return _raw(old.node) == _raw(new.node)
+
+
+def _raw(node: Node) -> bytes:
+    return node.raw

@@ -1,0 +1,210 @@
+"""Chooses a remedy for each finding by price, within order, places and I/O windows.
+
+Devices are taken in the guest's enumeration order. Each must keep its rank among the devices of its
+driver: behind those before it, wherever they went, and before those after it that stay.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from fixer.diagnose import is_hidden
+from fixer.domain.places import FIRST, LAST, Rank
+from fixer.domain.virtio import Mode
+from fixer.remedies import load_remedies
+from fixer.remedies.base import Case, Desk, Offer
+from fixer.remedies.override import modern_off_edits
+
+if TYPE_CHECKING:
+    from fixer.domain.devices import Address, Device
+    from fixer.domain.edits import Edit
+    from fixer.domain.model import Domain
+    from fixer.findings import Finding
+    from fixer.policy.model import GuestCapabilities, SitePreferences
+    from fixer.remedies.base import Remedy
+
+
+class Choice(NamedTuple):
+    """A device with the offer that was taken (None: nothing was feasible) and all that were made."""
+
+    finding: Finding
+    case: Case
+    taken: Offer | None
+    offers: tuple[Offer, ...]
+
+
+class Solution(NamedTuple):
+    choices: tuple[Choice, ...]
+    edits: tuple[Edit, ...]
+    windows: int
+    capacity: int
+
+
+def solve(
+    domain: Domain, guest: GuestCapabilities, site: SitePreferences, findings: list[Finding], *, all_offers: bool
+) -> Solution:
+    """Choose a remedy for every curable finding. ``all_offers`` asks every remedy, to show their prices."""
+    remedies = load_remedies()
+    desk = Desk(domain, site)
+    todo = _in_order(domain, [finding for finding in findings if finding.curable])
+    moving = {device for device, _ in todo}
+    _share_out(desk, todo)
+    ranks = _Ranks(domain, desk, moving)
+    choices = []
+    for device, finding in todo:
+        case = _case(domain, guest, site, device, ranks, moving)
+        wanted = strategy_for(site, device)
+        offers = _offers(case, desk, remedies, wanted, all_offers=all_offers)
+        taken = _cheapest(offers, wanted)
+        if taken is not None:
+            desk.commit(case, taken)
+        ranks.settle(device, taken)
+        choices.append(Choice(finding, case, taken, tuple(offers)))
+    edits = _edits(choices, desk, remedies)
+    return Solution(tuple(choices), edits, sum(desk.windows.values()), desk.capacity)
+
+
+def strategy_for(site: SitePreferences, device: Device) -> str | None:
+    """Return the remedy that the owner asked for this device, None for the cheapest."""
+    return site.strategy_by_kind.get(device.driver) or site.strategy
+
+
+def _in_order(domain: Domain, findings: list[Finding]) -> list[tuple[Device, Finding]]:
+    layout = domain.layout
+    assert layout is not None
+    pairs = [(domain.by_key[finding.device], finding) for finding in findings]
+    return sorted(pairs, key=lambda pair: layout.order(layout.at[pair[0]]))
+
+
+def _share_out(desk: Desk, todo: list[tuple[Device, Finding]]) -> None:
+    """Lay out pcie.0 for those that will want it, and share the I/O windows among the overrides.
+
+    Where the windows do not suffice for all overrides, the first devices give way: on pcie.0 they stay
+    before the others. Where hot-plug forbids that, the last ones do, onto a bridge, which takes a window.
+    """
+    site = desk.site
+    overrides = [device for device, _ in todo if strategy_for(site, device) == "override"]
+    new_ports = {desk.needs_window(device) for device in overrides} - {None}
+    room = max(desk.windows_left(), 0)
+    if len(new_ports) > room:
+        if any(device.driver in site.hotplug for device in overrides) or "integrated" in site.forbid:
+            keep = overrides[: max(room - 1, 0)]
+        else:
+            keep = overrides[len(overrides) - room :]
+        desk.override_quota = frozenset(keep)
+    # A slot is kept for a bridge where one may be needed, which costs nothing while there is room.
+    desk.places.plan_root(len(todo), spare=1 if site.hotplug or len(todo) > len(desk.places.free_slots()) else 0)
+
+
+class _Ranks:
+    """Ranks of the devices of each driver, as they are settled one after the other."""
+
+    def __init__(self, domain: Domain, desk: Desk, moving: set[Device]) -> None:
+        self._places = desk.places
+        layout = domain.layout
+        assert layout is not None
+        self.current: dict[Device, Rank] = {}
+        self._low: dict[str, Rank] = {}
+        self._staying: dict[str, list[Rank]] = {}
+        for driver, devices in domain.by_driver().items():
+            for device in devices:
+                rank = self.current[device] = desk.places.rank(layout.at[device])
+                if device not in moving:
+                    self._staying.setdefault(driver, []).append(rank)
+
+    def bounds(self, device: Device) -> tuple[Rank, Rank]:
+        """Return the ranks between which ``device`` must end."""
+        current = self.current[device]
+        staying = self._staying.get(device.driver, ())
+        before = [rank for rank in staying if rank < current]
+        after = [rank for rank in staying if rank > current]
+        low = max(before, default=FIRST)
+        return max(low, self._low.get(device.driver, FIRST)), min(after, default=LAST)
+
+    def settle(self, device: Device, taken: Offer | None) -> None:
+        rank = self.current[device] if taken is None or taken.spot is None else taken.spot.rank
+        self._low[device.driver] = max(rank, self._low.get(device.driver, FIRST))
+
+
+def _case(
+    domain: Domain,
+    guest: GuestCapabilities,
+    site: SitePreferences,
+    device: Device,
+    ranks: _Ranks,
+    moving: set[Device],
+) -> Case:
+    low, high = ranks.bounds(device)
+    return Case(
+        device=device,
+        mode=domain.modes[device],
+        current=ranks.current[device],
+        low=low,
+        high=high,
+        keep_hotplug=device.driver in site.hotplug,
+        pinned=_pinned(domain, device, moving),
+        legacy_only=guest.legacy_only,
+        hidden=is_hidden(domain, device),
+        forced=_forced(domain, device),
+    )
+
+
+def _pinned(domain: Domain, device: Device, moving: set[Device]) -> str:
+    layout = domain.layout
+    assert layout is not None
+    address: Address = layout.at[device]
+    if address & 7 or device.address is None:
+        return ""
+    others = [layout.holder.get(address | function) for function in range(1, 8)]
+    left = [other.key for other in others if other is not None and other not in moving]
+    return f"it is function 0 for {', '.join(left)}, which would vanish" if left else ""
+
+
+def _forced(domain: Domain, device: Device) -> str:
+    """Return the property that keeps the legacy interface off wherever the device sits."""
+    alias = domain.aliases.get(device, "")
+    value = domain.properties.get(device, "disable-legacy", alias)
+    if value in {"", "auto"}:
+        return "disable-modern" if domain.modes[device] is Mode.NEITHER and device.variant else ""
+    return f"disable-legacy={value}"
+
+
+def _offers(
+    case: Case, desk: Desk, remedies: dict[str, Remedy], wanted: str | None, *, all_offers: bool
+) -> list[Offer]:
+    """Ask the remedies, the wanted one first, then by their weight, until one is feasible or all were asked."""
+    weights = desk.site.weights
+    names = sorted(remedies, key=lambda name: (name != wanted, weights.get(name, 0), name))
+    offers: list[Offer] = []
+    best: int | None = None
+    for name in names:
+        if name in desk.site.forbid:
+            offers.append(Offer(name, "the site forbids it"))
+            continue
+        # A remedy costs its weight at least, so dearer ones need not be asked once one is found.
+        if best is not None and not all_offers and (wanted == names[0] or weights.get(name, 0) >= best):
+            break
+        offer = remedies[name].offer(case, desk)
+        offers.append(offer)
+        if not offer.refusal:
+            if name == wanted and not all_offers:
+                break
+            best = offer.price if best is None else min(best, offer.price)
+    return offers
+
+
+def _cheapest(offers: list[Offer], wanted: str | None) -> Offer | None:
+    feasible = [offer for offer in offers if not offer.refusal]
+    return min(feasible, key=lambda offer: (offer.remedy != wanted, offer.price, offer.remedy), default=None)
+
+
+def _edits(choices: list[Choice], desk: Desk, remedies: dict[str, Remedy]) -> tuple[Edit, ...]:
+    found: list[Edit] = []
+    for bridge in desk.bridges:
+        found += bridge.controllers()
+    for choice in choices:
+        if choice.taken is not None:
+            found += remedies[choice.taken.remedy].edits(choice.case, choice.taken, desk)
+            if choice.case.legacy_only and choice.taken.spot is not None:
+                found += modern_off_edits(choice.case, desk)
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,77 @@
+"""Answers from a loaded policy set: the capabilities of an OS, the ids near a misspelt one, a profile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fixer.errors import VirtfixError
+from fixer.policy import decode, ids
+from fixer.policy.model import SitePreferences
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fixer.policy.model import GuestCapabilities
+
+MAX_ID = 200  # osinfo-db's longest URI has 52 characters
+
+
+class PolicySet:
+    """Every release and profile of the files that were loaded, later ones first in force."""
+
+    __slots__ = ("_profiles", "_releases")
+
+    def __init__(self, releases: Sequence[decode.Release], profiles: Mapping[str, SitePreferences]) -> None:
+        self._releases = tuple(releases)
+        self._profiles = dict(profiles)
+
+    def find(self, os_id: str) -> GuestCapabilities | None:
+        """Return what the OS of a libosinfo short id or URI can drive; None where no release matches.
+
+        The last matching release wins. The result's id is the short id asked for, or the first id of the
+        release where a URI matched as such.
+        """
+        os_id = os_id.strip().lower()
+        if len(os_id) > MAX_ID:
+            return None
+        found = self._release(os_id)
+        return decode.capabilities(*found) if found else None
+
+    def _release(self, os_id: str) -> tuple[decode.Release, str] | None:
+        spellings = ids.candidates(os_id)
+        for release in reversed(self._releases):
+            for spelling in spellings:
+                if release.matches(spelling):
+                    return release, spelling
+            if release.uris and release.matches_uri(os_id):
+                return release, release.patterns[0].names()[0]
+        return None
+
+    def near(self, os_id: str, limit: int = 3) -> tuple[str, ...]:
+        """Return known ids whose spelling is close to ``os_id``, the closest first."""
+        from difflib import get_close_matches  # noqa: PLC0415 -- 4 ms that only an error needs
+
+        wanted = ids.candidates(os_id.strip().lower()[:MAX_ID])[0]
+        return tuple(get_close_matches(wanted, self.known(), limit, 0.6))
+
+    def known(self) -> tuple[str, ...]:
+        """Return the ids that the policies name, ranges spelled out, each once, in their order."""
+        names = (name for release in self._releases for one in release.patterns for name in one.names())
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def site(self) -> SitePreferences:
+        """Return the profile in force: the one loaded last."""
+        return next(reversed(self._profiles.values()), SitePreferences())
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Return the names of the profiles, the one in force last."""
+        return tuple(self._profiles)
+
+    def profile(self, name: str) -> SitePreferences:
+        """Return a profile by name; raise VirtfixError ``profile-unknown``."""
+        if name not in self._profiles:
+            known = ", ".join(self._profiles) or "none"
+            raise VirtfixError("profile-unknown", f'no site profile "{name}"', hint=f"known: {known}")
+        return self._profiles[name]

@@ -1,0 +1,141 @@
+"""The values that policies turn into: what a guest can drive, what the site prefers.
+
+Named tuples rather than dataclasses: importing the latter costs more than parsing all shipped policies.
+Nothing here reads a file or decides anything. Every fact carries its source, its confidence and the
+line that states it, so that a report can show why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A driver kind is what a guest's driver drives; disk and interface elements of a domain map to block and net.
+KINDS = (
+    "block", "net", "balloon", "console", "scsi", "rng", "9p", "gpu",
+    "input", "vsock", "fs", "mem", "pmem", "crypto", "sound", "iommu",
+)  # fmt: skip
+
+CONFIDENCES = ("confirmed", "likely", "unknown")
+INTERFACES = ("legacy", "modern", "depends")
+ANSWERS = ("yes", "no", "unknown", "depends")
+REMEDIES = ("integrated", "bridge", "transitional", "override")
+WEIGHTS = (*REMEDIES, "io-window", "address-change", "hotplug-loss")
+BRIDGE_MODELS = ("pcie-to-pci-bridge", "dmi-to-pci-bridge")
+FIRMWARES = ("uefi", "bios")
+CHIPSET_PARTS = ("ahci", "xhci", "e1000e", "hda")
+HOTPLUG_WAYS = ("pcie-native", "acpi", "shpc-bridge")
+
+# What a guest's name for a NIC hangs on when its PCI address changes.
+NIC_RULES = ("mac-bound", "kudzu", "kernel-order", "systemd-path", "windows-location", "unknown")
+# The same for disks: content-bound is UUID=, LABEL= or LVM, which no move disturbs.
+DISK_RULES = ("content-bound", "kernel-order", "windows-signature", "unknown")
+
+
+# Shared by all values that state nothing; mappings of this module are never written to.
+_NONE: Mapping[str, Any] = {}
+
+
+class Fact(NamedTuple):
+    """One answer with its provenance.
+
+    ``source`` is a key of the policy file's ``sources``; ``where`` is ``FILE:LINE``. ``condition`` says
+    on what the answer hangs when ``value`` is ``depends``; ``legacy_until`` names the first driver build
+    or kernel that is modern, where that is what it hangs on.
+    """
+
+    value: str
+    source: str
+    confidence: str
+    note: str = ""
+    where: str = ""
+    condition: str = ""
+    legacy_until: str = ""
+
+
+UNKNOWN = Fact("unknown", "", "unknown", "no policy says")
+
+
+class GuestCapabilities(NamedTuple):
+    """What one guest operating system can drive.
+
+    ``interface`` is ``legacy``, ``modern`` or ``depends``; callers treat ``depends`` as legacy, because a
+    transitional device is right under both. ``drivers`` maps kinds (``KINDS``) to yes, no, unknown or
+    depends. ``legacy_only`` marks guests that want ``disable-modern`` on top. ``sources`` spells out the
+    source keys of the facts.
+    """
+
+    id: str
+    name: str
+    family: str
+    interface: Fact
+    drivers: Mapping[str, Fact] = _NONE
+    kernel: Fact = UNKNOWN
+    uefi: Fact = UNKNOWN
+    secure_boot: Fact = UNKNOWN
+    nic_naming: Fact = UNKNOWN
+    disk_naming: Fact = UNKNOWN
+    chipset: Mapping[str, Fact] = _NONE
+    hotplug: Mapping[str, Fact] = _NONE
+    quirks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    legacy_only: bool = False
+    sources: Mapping[str, str] = _NONE
+
+    def drives(self, kind: str) -> Fact:
+        """Return whether the guest has a driver of ``kind``; an unlisted kind is unknown."""
+        return self.drivers.get(kind, UNKNOWN)
+
+    @property
+    def is_modern(self) -> bool:
+        """Whether virtio 1.0 is sure to work: neither legacy nor dependent on a kernel or driver build."""
+        return self.interface.value == "modern"
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Return what each dependent answer hangs on, as ``interface: virtio-win >= 0.1.126 is modern``."""
+        facts = {"interface": self.interface, "uefi": self.uefi, "secure-boot": self.secure_boot}
+        facts |= {**self.drivers, **self.chipset, **self.hotplug}
+        return tuple(f"{key}: {fact.condition}" for key, fact in facts.items() if fact.condition)
+
+
+def _assumed(interface: str) -> GuestCapabilities:
+    fact = Fact(interface, "--assume", "unknown", "assumed, because no evidence names the guest")
+    return GuestCapabilities(f"assumed-{interface}", f"assumed {interface} guest", "unknown", fact)
+
+
+ASSUMED_LEGACY = _assumed("legacy")
+ASSUMED_MODERN = _assumed("modern")
+
+# Windows that the firmware can map before devices lose their BARs, as measured with OVMF 2022.11 and
+# SeaBIOS 1.16.2: policies may say otherwise for another build.
+_IO_WINDOWS = {"uefi": 9, "bios": 14}
+_WEIGHTS = {
+    "integrated": 10,
+    "bridge": 30,
+    "transitional": 40,
+    "override": 60,
+    "io-window": 2,
+    "address-change": 1,
+    "hotplug-loss": 0,
+}
+
+
+class SitePreferences(NamedTuple):
+    """What the site prefers where several remedies are right.
+
+    ``weights`` prices each name of ``WEIGHTS``; ``strategy`` forces one remedy for all kinds and
+    ``strategy_by_kind`` for one; ``hotplug`` names kinds that must stay hot-pluggable; ``forbid`` names
+    remedies that are never used; ``io_windows`` is the room of each firmware.
+    """
+
+    name: str = "default"
+    weights: Mapping[str, int] = _WEIGHTS
+    bridge_model: str = "pcie-to-pci-bridge"
+    strategy: str | None = None
+    strategy_by_kind: Mapping[str, str] = _NONE
+    hotplug: frozenset[str] = frozenset()
+    forbid: frozenset[str] = frozenset()
+    io_windows: Mapping[str, int] = _IO_WINDOWS

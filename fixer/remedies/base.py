@@ -1,0 +1,242 @@
+"""What remedies share: the case they look at, the desk they work on, the offer they make."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from fixer.domain.devices import Address, Device
+from fixer.domain.document import Element
+from fixer.domain.edits import AddElement, Edit, SetAddress, SetAttribute, address_element
+from fixer.domain.places import Places, Rank, Spot
+from fixer.domain.virtio import EXPRESS_PORTS, Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fixer.domain.model import Domain
+    from fixer.policy.model import SitePreferences
+
+
+class Case(NamedTuple):
+    """One device to be cured. ``low`` and ``high`` bound the ranks that keep its driver's order."""
+
+    device: Device
+    mode: Mode
+    current: Rank | None
+    low: Rank
+    high: Rank
+    keep_hotplug: bool
+    pinned: str  # why it can not move, '' where it can
+    legacy_only: bool  # the guest wants no virtio 1.0 beside
+    hidden: bool  # a function of a slot without function 0
+    forced: str  # a QEMU property that is set on it and outlives a move, '' for none
+
+
+class Offer(NamedTuple):
+    """What a remedy would do for a case. ``refusal`` says why it can not, '' where it can."""
+
+    remedy: str
+    refusal: str = ""
+    price: int = 0
+    spot: Spot | None = None  # None: the device stays
+    bridge: NewBridge | None = None  # a bridge that has to be made for it
+    note: str = ""
+
+
+class Remedy(Protocol):
+    """One file a remedy: module attributes of the ``remedies`` package fit this protocol."""
+
+    NAME: str
+    TITLE: str
+
+    def offer(self, case: Case, desk: Desk) -> Offer: ...
+    def edits(self, case: Case, offer: Offer, desk: Desk) -> Iterable[Edit]: ...
+
+
+class NewBridge:
+    """A conventional bridge that the plan adds: one window, 31 slots."""
+
+    def __init__(self, port: Address, index: int, model: str) -> None:
+        self.port = port
+        self.model = model
+        self.port_index = index
+        self.index = index + 1
+        self.used = 0
+        self.made = False
+
+    @property
+    def full(self) -> bool:
+        return self.used >= 31  # slots 1 to 31 of virDomainPCIAddressBusSetModel
+
+    def spot(self) -> Spot:
+        slot = self.used + 1
+        # A new bus follows every bus that hangs from a lower place on the root bus.
+        return Spot(self.index << 8 | slot << 3, (self.port, self.index + 0.5, slot << 3))
+
+    def controllers(self) -> list[AddElement]:
+        """Return the controllers that make it: root port + pcie-to-pci-bridge, or dmi-to-pci-bridge + pci-bridge."""
+        if self.model == "pcie-to-pci-bridge":
+            pair = (("pcie-root-port", self.port), ("pcie-to-pci-bridge", self.port_index << 8))
+        else:
+            pair = (("dmi-to-pci-bridge", self.port), ("pci-bridge", self.port_index << 8 | 1 << 3))
+        return [
+            AddElement("domain/devices", _controller(model, index, address), f"controller[pci {index}]")
+            for index, (model, address) in enumerate(pair, self.port_index)
+        ]
+
+
+def _controller(model: str, index: int, address: Address) -> Element:
+    return Element(
+        "controller", {"type": "pci", "index": str(index), "model": model}, (address_element(address),)
+    )
+
+
+class Desk:
+    """The state of one plan in the making: places, windows and bridges used so far."""
+
+    def __init__(self, domain: Domain, site: SitePreferences) -> None:
+        self.domain = domain
+        self.site = site
+        self.places = Places(domain)
+        self.capacity = site.io_windows.get(domain.firmware.kind, 0)
+        self.windows = domain.io_windows()
+        self.bridges: list[NewBridge] = []
+        self.override_quota: frozenset[Device] | None = None
+        # Function-0 addresses whose slot gets several functions by this plan.
+        self.multifunction: set[Address] = set()
+
+    def windows_left(self) -> int:
+        return self.capacity - sum(self.windows.values())
+
+    def needs_window(self, device: Device) -> int | None:
+        """Return the root-bus place of the port that would need a new window for ``device``, None if none."""
+        assert self.domain.layout is not None
+        address = self.domain.layout.at.get(device)
+        top = None if address is None else self.domain.layout.top[address >> 8]
+        return top if top is not None and top not in self.windows else None
+
+    def bridge_spot(self, case: Case) -> tuple[Spot | None, NewBridge | None, int, str]:
+        """Find a conventional slot: an existing bridge first, then one already planned, then a new one.
+
+        Returns the spot, the new bridge it is on, the windows that it newly takes, and why there is none.
+        """
+        for bus in self.places.bridges(hotplug=case.keep_hotplug):
+            top = self.places.layout.top[bus.index]
+            fresh = int(top is not None and top not in self.windows)
+            if fresh > self.windows_left():
+                continue
+            spot = self.places.on_bridge(bus, case.low, case.high)
+            if spot is not None:
+                return spot, None, fresh, ""
+        for bridge in self.bridges:
+            if not bridge.full and case.low < bridge.spot().rank < case.high:
+                return bridge.spot(), bridge, 0, ""
+        return self._new_bridge(case)
+
+    def _new_bridge(self, case: Case) -> tuple[Spot | None, NewBridge | None, int, str]:
+        if self.windows_left() < 1:
+            return None, None, 0, f"all {self.capacity} I/O windows of the firmware are used"
+        model = self.site.bridge_model
+        port = self.places.new_port(beside=model == "pcie-to-pci-bridge")
+        if port is None:
+            return None, None, 0, "pcie.0 has no place left for a bridge"
+        bridge = NewBridge(port, self.places.next_index, model)
+        if bridge.index > 0xFF:
+            return None, None, 0, "no PCI bus number is left"
+        if not case.low < bridge.spot().rank < case.high:
+            return None, None, 0, "a new bridge would change the order of the guest's devices"
+        return bridge.spot(), bridge, 1, ""
+
+    def commit(self, case: Case, offer: Offer) -> None:
+        """Use up what an accepted offer takes."""
+        if offer.bridge is not None:
+            bridge = offer.bridge
+            if bridge not in self.bridges:
+                self.bridges.append(bridge)
+                self.places.take(bridge.port)
+                self.places.next_index = bridge.index + 1
+                self.windows[bridge.port] = 1
+            bridge.used += 1
+        elif offer.spot is not None:
+            self.places.take(offer.spot.address)
+            if offer.spot.address & 7:
+                self.multifunction.add(offer.spot.address & ~7)
+            top = self.places.layout.top[offer.spot.address >> 8]
+            if top is not None:
+                self.windows.setdefault(top, 1)
+        else:
+            fresh = self.needs_window(case.device)
+            if fresh is not None:
+                self.windows[fresh] = 1
+
+    def price(self, remedy: str, *, moved: bool, windows: int = 0, hotplug_lost: bool = False) -> int:
+        weights = self.site.weights
+        price = weights.get(remedy, 0) + windows * weights.get("io-window", 0)
+        if moved:
+            price += weights.get("address-change", 0)
+        return price + (weights.get("hotplug-loss", 0) if hotplug_lost else 0)
+
+    def right_place(self, case: Case) -> bool:
+        """Tell whether the place is right and something else is wrong: the model, or a QEMU property."""
+        unseen = case.mode is Mode.MODERN_ONLY and not case.device.variant
+        return not self.on_port(case.device) and not case.hidden and not unseen
+
+    def on_port(self, device: Device) -> bool:
+        """Tell whether a device sits behind an express port, where it can be hot-plugged."""
+        bus = self.places.layout.bus_of(device)
+        return bus is not None and bus.model in EXPRESS_PORTS
+
+
+def move_edits(case: Case, spot: Spot, model: str | None, desk: Desk) -> list[Edit]:
+    """Return the edits that put a device at ``spot``; ``model`` is the model that it must have, None for any."""
+    device = case.device
+    shared = spot.address in desk.multifunction
+    if device.node is None:
+        children = (address_element(spot.address, multifunction=shared),)
+        if case.legacy_only:  # its override hangs on an alias
+            children = (Element("alias", {"name": alias_for(device)}), *children)
+        return [implicit_with(device, children, model)]
+    edits: list[Edit] = [SetAddress(device.key, device.address, spot.address, shared)]
+    return edits + model_edits(device, model)
+
+
+def model_edits(device: Device, model: str | None) -> list[Edit]:
+    """Return the edit that gives a device the virtio model ``model``, none where it has it."""
+    if model is None or device.node is None:
+        return []
+    at, name = (f"{device.key}/model", "type") if device.tag == "interface" else (device.key, "model")
+    node = device.node.find("model") if device.tag == "interface" else device.node
+    if node is None:  # an interface of type vdpa, whose model libvirt knows by itself
+        element = Element("model", {"type": model})
+        return [AddElement(device.key, element, "")]
+    old = node.attrs.get(name)
+    return [] if old == model else [SetAttribute(at, name, old, model)]
+
+
+def plain_model(device: Device) -> str:
+    """Return the spelling of the virtio model that leaves the interface to the place."""
+    return "virtio-scsi" if device.tag == "controller" and device.type == "scsi" else "virtio"
+
+
+def model_for_move(case: Case) -> str | None:
+    """Return the model that a device needs on a conventional slot: only -non-transitional is in the way."""
+    if case.device.variant != "non-transitional":
+        return None
+    return plain_model(case.device) if case.legacy_only else "virtio-transitional"
+
+
+def implicit_with(device: Device, children: tuple[Element, ...], model: str | None = None) -> AddElement:
+    """Return the edit that writes down a device which libvirt would add, with ``children``."""
+    if device.tag == "memballoon":
+        attrs = {"model": model or "virtio"}
+    else:
+        attrs = {"type": device.type, "index": str(device.index)}
+        if model and model != "virtio":
+            attrs["model"] = model
+    return AddElement("domain/devices", Element(device.tag, attrs, children), device.key)
+
+
+def alias_for(device: Device) -> str:
+    """Return a stable alias made from the key; libvirt takes letters, digits, '_' and '-' after 'ua-'."""
+    return "ua-virtfix-" + re.sub(r"[^A-Za-z0-9_-]+", "-", device.key).strip("-")

@@ -1,0 +1,35 @@
+"""Put the device behind a conventional PCI bridge, where QEMU makes it transitional."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fixer.domain.machine import Family
+from fixer.remedies.base import Case, Desk, Offer, model_for_move, move_edits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fixer.domain.edits import Edit
+
+NAME = "bridge"
+TITLE = "behind a conventional PCI bridge"
+
+
+def offer(case: Case, desk: Desk) -> Offer:
+    if desk.domain.machine.family is not Family.Q35:
+        return Offer(NAME, "the machine has no express ports to come from")
+    if desk.right_place(case):
+        return Offer(NAME, "the place is right already; what is wrong stays wrong elsewhere")
+    if case.pinned or case.forced:
+        return Offer(NAME, case.pinned or f"{case.forced} is set on it and outlives a move")
+    spot, bridge, windows, refusal = desk.bridge_spot(case)
+    if spot is None:
+        return Offer(NAME, refusal)
+    price = desk.price(NAME, moved=case.device.address is not None, windows=windows)
+    return Offer(NAME, "", price, spot, bridge)
+
+
+def edits(case: Case, offer: Offer, desk: Desk) -> Iterable[Edit]:
+    assert offer.spot is not None
+    return move_edits(case, offer.spot, model_for_move(case), desk)

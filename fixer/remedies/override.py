@@ -1,0 +1,105 @@
+"""Set disable-legacy=off on the device where it sits, through qemu:override (libvirt >= 8.2.0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fixer.domain.document import Element
+from fixer.domain.edits import AddElement, Edit, SetAttribute
+from fixer.domain.virtio import QEMU_NAMESPACE
+from fixer.remedies.base import Case, Desk, Offer, alias_for, implicit_with, model_edits, plain_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fixer.domain.devices import Device
+
+NAME = "override"
+TITLE = "disable-legacy=off where the device sits"
+
+# The spellings that QEMU takes through libvirt's JSON: a string for the on/off/auto property, a boolean
+# for the other (FACTS: overrides).
+LEGACY_ON = ("disable-legacy", "string", "off")
+MODERN_OFF = ("disable-modern", "bool", "true")
+
+
+def offer(case: Case, desk: Desk) -> Offer:
+    # A device that stays keeps its order by itself, unless one before it was moved behind it.
+    if case.current is not None and not case.low < case.current < case.high:
+        return Offer(NAME, "a device before it in the guest's order moves behind it")
+    if desk.override_quota is not None and case.device not in desk.override_quota:
+        return Offer(NAME, f"the firmware has {desk.capacity} I/O windows, and others need them more")
+    window = desk.needs_window(case.device)
+    if window is not None and desk.windows_left() < 1:
+        return Offer(NAME, f"all {desk.capacity} I/O windows of the firmware are used")
+    return Offer(NAME, "", desk.price(NAME, moved=False, windows=int(window is not None)))
+
+
+def edits(case: Case, offer: Offer, desk: Desk) -> Iterable[Edit]:  # noqa: ARG001 - one shape for all remedies
+    properties = [LEGACY_ON]
+    if case.legacy_only:
+        properties.append(MODERN_OFF)
+    return property_edits(case.device, desk, properties)
+
+
+def modern_off_edits(case: Case, desk: Desk) -> list[Edit]:
+    """Return the edits that make a device on a conventional slot legacy only, for guests that want it."""
+    return property_edits(case.device, desk, [MODERN_OFF], written=case.device.node is None)
+
+
+def property_edits(
+    device: Device, desk: Desk, properties: list[tuple[str, str, str]], *, written: bool = False
+) -> list[Edit]:
+    """Return the edits that give a device these QEMU properties, with the alias that they hang on.
+
+    ``written`` says that another edit writes the device down, alias included.
+    """
+    found: list[Edit] = []
+    # Neither property exists on the -transitional and -non-transitional types (FACTS: overrides).
+    if device.variant:
+        found += model_edits(device, plain_model(device))
+    alias = device.alias
+    if not alias.startswith("ua-"):
+        alias = alias_for(device)
+        if device.node is None:
+            found += [] if written else [implicit_with(device, (Element("alias", {"name": alias}),))]
+        elif device.alias:
+            found.append(SetAttribute(f"{device.key}/alias", "name", device.alias, alias))
+        else:
+            found.append(AddElement(device.key, Element("alias", {"name": alias}), ""))
+    return found + _override_edits(desk, alias, properties)
+
+
+def _override_edits(desk: Desk, alias: str, properties: list[tuple[str, str, str]]) -> list[Edit]:
+    domain = desk.domain
+    prefix = _prefix(domain.root.attrs)
+    name = prefix or "qemu"
+    found: list[Edit] = []
+    missing: list[Element] = []
+    for key, kind, value in properties:
+        present = domain.find(f"override[{alias}]/{key}")
+        if present is None:
+            missing.append(Element(f"{name}:property", {"name": key, "type": kind, "value": value}))
+            continue
+        wanted = {"type": kind, "value": value}
+        found += [
+            SetAttribute(f"override[{alias}]/{key}", attr, present.attrs.get(attr), new)
+            for attr, new in wanted.items()
+            if present.attrs.get(attr) != new
+        ]
+    if not missing:
+        return found
+    if domain.find(f"override[{alias}]/frontend") is not None:
+        return found + [AddElement(f"override[{alias}]/frontend", element, "") for element in missing]
+    frontend = Element(f"{name}:frontend", {}, tuple(missing))
+    if domain.find(f"override[{alias}]") is not None:
+        return [*found, AddElement(f"override[{alias}]", frontend, "")]
+    if not prefix:
+        found.append(SetAttribute("domain", "xmlns:qemu", domain.root.attrs.get("xmlns:qemu"), QEMU_NAMESPACE))
+    entry = Element(f"{name}:device", {"alias": alias}, (frontend,))
+    return [*found, AddElement("override", entry, "")]
+
+
+def _prefix(attrs: dict[str, str]) -> str:
+    """Return the prefix that the root binds to libvirt's QEMU namespace, '' where it binds none."""
+    return next((name[6:] for name, uri in attrs.items() if uri == QEMU_NAMESPACE and name.startswith("xmlns:")), "")

@@ -1,0 +1,43 @@
+"""Say model='virtio-transitional', on a conventional slot (libvirt >= 5.2.0, QEMU >= 4.0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fixer.domain.machine import Family
+from fixer.remedies.base import Case, Desk, Offer, model_edits, move_edits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fixer.domain.edits import Edit
+
+NAME = "transitional"
+TITLE = "model='virtio-transitional' on a conventional slot"
+MODEL = "virtio-transitional"
+
+
+def offer(case: Case, desk: Desk) -> Offer:
+    if case.legacy_only:
+        return Offer(NAME, "a transitional model offers virtio 1.0 too, which this guest does not bear")
+    if case.forced:  # the property does not exist on the transitional types: QEMU would refuse to start
+        return Offer(NAME, f"{case.forced} is set on it, which a transitional model does not know")
+    if desk.right_place(case):
+        if case.device.variant and case.current is not None and case.low < case.current < case.high:
+            return Offer(NAME, "", desk.price(NAME, moved=False), note="the place is right; the model changes")
+        return Offer(NAME, "the place is right already")
+    if desk.domain.machine.family is not Family.Q35:
+        return Offer(NAME, "the machine has no express ports to come from")
+    if case.pinned:
+        return Offer(NAME, case.pinned)
+    spot, bridge, windows, refusal = desk.bridge_spot(case)
+    if spot is None:
+        return Offer(NAME, refusal)
+    price = desk.price(NAME, moved=case.device.address is not None, windows=windows)
+    return Offer(NAME, "", price, spot, bridge)
+
+
+def edits(case: Case, offer: Offer, desk: Desk) -> Iterable[Edit]:
+    if offer.spot is None:
+        return model_edits(case.device, MODEL)
+    return move_edits(case, offer.spot, MODEL, desk)

@@ -1,0 +1,35 @@
+"""The real tests share one embedded libvirt driver, and are skipped where it cannot run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import oracle as libvirt_oracle
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that use the oracle into one process, where the driver is started once."""
+    for item in items:
+        if HERE in item.path.parents and "oracle" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real)
+            if item.get_closest_marker("xdist_group") is None:
+                item.add_marker(pytest.mark.xdist_group("oracle"))
+
+
+@pytest.fixture(scope="session")
+def oracle() -> object:
+    """Return the module ``oracle`` with its driver running; skip the test where it cannot run.
+
+    With VIRTFIX_REQUIRE_REAL set, as continuous integration has it, that is a failure instead.
+    """
+    reason = libvirt_oracle.available()
+    if reason and os.environ.get("VIRTFIX_REQUIRE_REAL"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    return libvirt_oracle
