@@ -361,10 +361,17 @@ def _by_model(tag: str, driver: str, default: str = "") -> Callable[[Node], Devi
     return read
 
 
-def _memballoon(node: Node) -> Device:
-    device = _by_model("memballoon", "balloon", "virtio")(node)
-    device.key = "memballoon"
-    return device
+def _named(tag: str, driver: str, default: str = "") -> Callable[[Node], Device]:
+    """Make a reader of a tag that is known by its backend: its model may be edited, so it is no name."""
+
+    def read(node: Node) -> Device:
+        device = _by_model(tag, driver, default)(node)
+        backend = node.find("backend")
+        name = (backend.text or backend.attrs.get("model", "")) if backend is not None else ""
+        device.key = f"{tag}[{name}]" if name else tag
+        return device
+
+    return read
 
 
 def _filesystem(node: Node) -> Device:
@@ -451,16 +458,16 @@ _READERS: dict[str, Callable[[Node], Device]] = {
     "disk": _disk,
     "interface": _interface,
     "hostdev": _hostdev,
-    "memballoon": _memballoon,
-    "rng": _by_model("rng", "rng"),
+    "memballoon": _named("memballoon", "balloon", "virtio"),
+    "rng": _named("rng", "rng"),
     "filesystem": _filesystem,
-    "vsock": _by_model("vsock", "vsock", "virtio"),
+    "vsock": _named("vsock", "vsock", "virtio"),
     "input": _input,
     "video": _video,
     "sound": _sound,
     "memory": _memory,
     "iommu": _iommu,
-    "crypto": _by_model("crypto", "crypto"),
+    "crypto": _named("crypto", "crypto"),
     "watchdog": _plain("watchdog", PCI, "model", "i6300esb"),
     "shmem": _plain("shmem", PCI, "name"),
     "serial": _serial,

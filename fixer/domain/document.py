@@ -65,7 +65,7 @@ class Node:
         self.parent = parent
         self.depth = depth
         self.children: list[Node] = []
-        # First byte of the end tag; equal to ``start`` where the element is written <name/>.
+        # First byte of the end tag. expat reports the end of <name/> at the byte behind it.
         self.close = start
         self.document: Document
 
@@ -78,7 +78,8 @@ class Node:
 
     @property
     def empty_tag(self) -> bool:
-        return self.close == self.start
+        """Whether the element is written <name/>."""
+        return self.document.source[self.close - 2 : self.close] == b"/>" and self.close == self.open_end
 
     @property
     def end(self) -> int:

@@ -101,12 +101,17 @@ class Places:
     # --- conventional bridges ---------------------------------------------------------------------
 
     def bridges(self, *, hotplug: bool) -> list[Bus]:
-        """Return the existing conventional buses behind bridges, in the guest's order."""
+        """Return the conventional buses behind bridges of the XML, in the guest's order.
+
+        A bridge that libvirt would add is not among them: its index is not settled.
+        """
         found = [
             bus
             for bus in self.layout.buses
             if bus.index
             and bus.model in CONVENTIONAL
+            and bus.controller is not None
+            and bus.controller.node is not None
             and (not hotplug or bus.model in {"pci-bridge", "pcie-to-pci-bridge"})
         ]
         return sorted(found, key=lambda bus: bus.number)

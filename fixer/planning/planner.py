@@ -105,7 +105,7 @@ def _refused(choices: tuple[Choice, ...]) -> list[Finding]:
             curable=False,
         )
         for choice in choices
-        if choice.taken is None
+        if choice.taken is None and choice.finding is not None
     ]
 
 
@@ -146,6 +146,8 @@ def _change(before: Domain, after: Domain, choice: Choice) -> Change:
 def _why(choice: Choice) -> str:
     assert choice.taken is not None
     dearer = [f"{o.remedy} {o.price}" for o in choice.offers if not o.refusal and o is not choice.taken]
+    if choice.finding is None:
+        return "has no address yet and must stay in order among those that move"
     if dearer:
         return f"price {choice.taken.price}; others: {', '.join(dearer)}"
     refused = [offer for offer in choice.offers if offer.refusal]

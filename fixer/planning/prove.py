@@ -44,7 +44,7 @@ def prove(
         (2, _nothing_left(after, guest, unresolved)),
         (3, _untouched_bytes(before, after, splices)),
         (4, _visible(before, after)),
-        (5, _same_order(before, after)),
+        (5, _same_order(before, after, unresolved)),
         (6, _all_cured(after, guest, unresolved)),
         (7, _windows(before, after, capacity)),
         (8, _accounted(before, after, edits)),
@@ -82,13 +82,21 @@ def _visible(before: Domain, after: Domain) -> str:
     return f"function 0 is missing for {', '.join(lost)}" if lost else ""
 
 
-def _same_order(before: Domain, after: Domain) -> str:
-    old = {driver: [device.key for device in devices] for driver, devices in before.by_driver().items()}
-    new = {driver: [device.key for device in devices] for driver, devices in after.by_driver().items()}
+def _same_order(before: Domain, after: Domain, unresolved: tuple[Finding, ...]) -> str:
+    """Devices that the guest does not drive have no place in its order."""
+    lost = {finding.device for finding in unresolved}
+    old, new = _orders(before, lost), _orders(after, lost)
     for driver, keys in old.items():
         if keys != new.get(driver):
             return f"the order of the {driver} devices changes from {keys} to {new.get(driver)}"
     return ""
+
+
+def _orders(domain: Domain, lost: set[str]) -> dict[str, list[str]]:
+    return {
+        driver: [device.key for device in devices if device.key not in lost]
+        for driver, devices in domain.by_driver().items()
+    }
 
 
 def _all_cured(after: Domain, guest: GuestCapabilities, unresolved: tuple[Finding, ...]) -> str:

@@ -15,6 +15,7 @@ from fixer.remedies import load_remedies
 from fixer.remedies.base import Case, Desk, Offer
 from fixer.remedies.override import modern_off_edits
 
+from fixer.domain.edits import SetAddress
 if TYPE_CHECKING:
     from fixer.domain.devices import Address, Device
     from fixer.domain.edits import Edit
@@ -25,9 +26,13 @@ if TYPE_CHECKING:
 
 
 class Choice(NamedTuple):
-    """A device with the offer that was taken (None: nothing was feasible) and all that were made."""
+    """A device with the offer that was taken (None: nothing was feasible) and all that were made.
 
-    finding: Finding
+    ``finding`` is None for a companion: a device that sits right, but has no address of its own yet and
+    must get one so that it keeps its order among those that move.
+    """
+
+    finding: Finding | None
     case: Case
     taken: Offer | None
     offers: tuple[Offer, ...]
@@ -45,23 +50,55 @@ def solve(
 ) -> Solution:
     """Choose a remedy for every curable finding. ``all_offers`` asks every remedy, to show their prices."""
     remedies = load_remedies()
+    todo: dict[Device, Finding | None] = {domain.by_key[f.device]: f for f in findings if f.curable}
+    lost = {f.device for f in findings if not f.curable}
+    desk, choices = _settle(domain, guest, site, todo, remedies, all_offers=all_offers)
+    companions = _companions(domain, choices, todo, lost)
+    if companions:
+        todo.update(dict.fromkeys(companions))
+        desk, choices = _settle(domain, guest, site, todo, remedies, all_offers=all_offers)
+    edits = _edits(choices, desk, remedies)
+    return Solution(tuple(choices), edits, sum(desk.windows.values()), desk.capacity)
+
+
+def _companions(
+    domain: Domain, choices: list[Choice], todo: dict[Device, Finding | None], lost: set[str]
+) -> list[Device]:
+    """Return the devices without an address whose order could change because others of their driver move."""
+    moved = {choice.case.device.driver for choice in choices if choice.taken is not None and choice.taken.spot}
+    return [
+        device
+        for device in domain.modes
+        if device.driver in moved and device.address is None and device not in todo and device.key not in lost
+    ]
+
+
+def _settle(
+    domain: Domain,
+    guest: GuestCapabilities,
+    site: SitePreferences,
+    todo: dict[Device, Finding | None],
+    remedies: dict[str, Remedy],
+    *,
+    all_offers: bool,
+) -> tuple[Desk, list[Choice]]:
     desk = Desk(domain, site)
-    todo = _in_order(domain, [finding for finding in findings if finding.curable])
-    moving = {device for device, _ in todo}
-    _share_out(desk, todo)
-    ranks = _Ranks(domain, desk, moving)
+    layout = domain.layout
+    assert layout is not None
+    devices = sorted(todo, key=lambda device: layout.order(layout.at[device]))
+    _share_out(desk, devices)
+    ranks = _Ranks(domain, desk, set(devices))
     choices = []
-    for device, finding in todo:
-        case = _case(domain, guest, site, device, ranks, moving)
+    for device in devices:
+        case = _case(domain, guest, site, device, ranks, todo)
         wanted = strategy_for(site, device)
         offers = _offers(case, desk, remedies, wanted, all_offers=all_offers)
         taken = _cheapest(offers, wanted)
         if taken is not None:
             desk.commit(case, taken)
         ranks.settle(device, taken)
-        choices.append(Choice(finding, case, taken, tuple(offers)))
-    edits = _edits(choices, desk, remedies)
-    return Solution(tuple(choices), edits, sum(desk.windows.values()), desk.capacity)
+        choices.append(Choice(todo[device], case, taken, tuple(offers)))
+    return desk, choices
 
 
 def strategy_for(site: SitePreferences, device: Device) -> str | None:
@@ -69,21 +106,14 @@ def strategy_for(site: SitePreferences, device: Device) -> str | None:
     return site.strategy_by_kind.get(device.driver) or site.strategy
 
 
-def _in_order(domain: Domain, findings: list[Finding]) -> list[tuple[Device, Finding]]:
-    layout = domain.layout
-    assert layout is not None
-    pairs = [(domain.by_key[finding.device], finding) for finding in findings]
-    return sorted(pairs, key=lambda pair: layout.order(layout.at[pair[0]]))
-
-
-def _share_out(desk: Desk, todo: list[tuple[Device, Finding]]) -> None:
+def _share_out(desk: Desk, todo: list[Device]) -> None:
     """Lay out pcie.0 for those that will want it, and share the I/O windows among the overrides.
 
     Where the windows do not suffice for all overrides, the first devices give way: on pcie.0 they stay
     before the others. Where hot-plug forbids that, the last ones do, onto a bridge, which takes a window.
     """
     site = desk.site
-    overrides = [device for device, _ in todo if strategy_for(site, device) == "override"]
+    overrides = [device for device in todo if strategy_for(site, device) == "override"]
     new_ports = {desk.needs_window(device) for device in overrides} - {None}
     room = max(desk.windows_left(), 0)
     if len(new_ports) > room:
@@ -132,7 +162,7 @@ def _case(
     site: SitePreferences,
     device: Device,
     ranks: _Ranks,
-    moving: set[Device],
+    todo: dict[Device, Finding | None],
 ) -> Case:
     low, high = ranks.bounds(device)
     return Case(
@@ -142,21 +172,22 @@ def _case(
         low=low,
         high=high,
         keep_hotplug=device.driver in site.hotplug,
-        pinned=_pinned(domain, device, moving),
+        pinned=_pinned(domain, device, todo),
         legacy_only=guest.legacy_only,
         hidden=is_hidden(domain, device),
+        companion=todo[device] is None,
         forced=_forced(domain, device),
     )
 
 
-def _pinned(domain: Domain, device: Device, moving: set[Device]) -> str:
+def _pinned(domain: Domain, device: Device, todo: dict[Device, Finding | None]) -> str:
     layout = domain.layout
     assert layout is not None
     address: Address = layout.at[device]
     if address & 7 or device.address is None:
         return ""
     others = [layout.holder.get(address | function) for function in range(1, 8)]
-    left = [other.key for other in others if other is not None and other not in moving]
+    left = [other.key for other in others if other is not None and other not in todo]
     return f"it is function 0 for {', '.join(left)}, which would vanish" if left else ""
 
 
@@ -202,9 +233,24 @@ def _edits(choices: list[Choice], desk: Desk, remedies: dict[str, Remedy]) -> tu
     found: list[Edit] = []
     for bridge in desk.bridges:
         found += bridge.controllers()
+    moves = any(choice.taken is not None and choice.taken.spot is not None for choice in choices)
     for choice in choices:
         if choice.taken is not None:
+            if moves and choice.taken.spot is None:
+                found += _pin(choice.case.device, desk)
             found += remedies[choice.taken.remedy].edits(choice.case, choice.taken, desk)
             if choice.case.legacy_only and choice.taken.spot is not None:
                 found += modern_off_edits(choice.case, desk)
     return tuple(dict.fromkeys(found))
+
+
+def _pin(device: Device, desk: Desk) -> list[Edit]:
+    """Write down where libvirt would put a device that stays: a port that another leaves would draw it."""
+    if device.node is None or device.address is not None:
+        return []
+    layout = desk.places.layout
+    address = layout.at[device]
+    controller = layout.buses[address >> 8].controller
+    if desk.bridges and (controller is None or controller.node is None):
+        return []
+    return [SetAddress(device.key, None, address, multifunction=False)]

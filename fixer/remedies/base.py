@@ -30,6 +30,7 @@ class Case(NamedTuple):
     pinned: str  # why it can not move, '' where it can
     legacy_only: bool  # the guest wants no virtio 1.0 beside
     hidden: bool  # a function of a slot without function 0
+    companion: bool  # sits right, has no address yet, and must keep its order among devices that move
     forced: str  # a QEMU property that is set on it and outlives a move, '' for none
 
 
@@ -177,8 +178,13 @@ class Desk:
             price += weights.get("address-change", 0)
         return price + (weights.get("hotplug-loss", 0) if hotplug_lost else 0)
 
+    def has_siblings(self, device: Device) -> bool:
+        return sum(other.driver == device.driver for other in self.domain.modes) > 1
+
     def right_place(self, case: Case) -> bool:
         """Tell whether the place is right and something else is wrong: the model, or a QEMU property."""
+        if case.companion:
+            return False
         unseen = case.mode is Mode.MODERN_ONLY and not case.device.variant
         return not self.on_port(case.device) and not case.hidden and not unseen
 

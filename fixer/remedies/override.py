@@ -24,6 +24,10 @@ MODERN_OFF = ("disable-modern", "bool", "true")
 
 
 def offer(case: Case, desk: Desk) -> Offer:
+    if case.companion:
+        return Offer(NAME, "the device is right already; it needs a place")
+    if case.device.node is None and case.device.tag == "controller" and desk.has_siblings(case.device):
+        return Offer(NAME, "libvirt would sort it in before the others, once it is written down")
     # A device that stays keeps its order by itself, unless one before it was moved behind it.
     if case.current is not None and not case.low < case.current < case.high:
         return Offer(NAME, "a device before it in the guest's order moves behind it")

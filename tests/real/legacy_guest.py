@@ -271,7 +271,9 @@ def _cpio(entries: list[tuple[str, int, bytes]]) -> bytes:
 
 def _run(*command: str, cwd: Path | None = None) -> str:
     try:
-        done = subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=cwd, env=os.environ | {"LC_ALL": "C"}, check=True, capture_output=True, text=True
+        )
     except FileNotFoundError as error:
         raise GuestUnavailableError(f"{command[0]} is missing") from error
     except subprocess.CalledProcessError as error:
