@@ -62,6 +62,15 @@ class Domain:
         assert self.layout is not None
         return virtio.io_windows(self.layout, self.modes, self.firmware.kind)
 
+    def io_buses(self) -> set[int]:
+        """Return the indexes of the buses with a device that needs I/O ports."""
+        assert self.layout is not None
+        return {
+            address >> 8
+            for device, address in self.layout.at.items()
+            if not device.is_bridge and virtio.has_io_bar(device, self.modes.get(device))
+        }
+
     def by_driver(self) -> dict[str, list[Device]]:
         """Return the virtio devices of each driver in the order in which the guest enumerates them."""
         assert self.layout is not None

@@ -58,7 +58,28 @@ def _plan_for(domain: Domain, capabilities: GuestCapabilities, guest: Guest, req
     findings = diagnose(domain, capabilities)
     if not findings:
         return _untouched(domain, guest)
-    solution = solve(domain, capabilities, request.site, findings, all_offers=request.all_offers)
+    try:
+        return _solved(domain, capabilities, guest, request, findings, settle_all=False)
+    except ProofError as error:
+        # What libvirt would place by itself can land elsewhere once others move. Only then is every
+        # device given an address, which changes more of the file.
+        if error.invariant not in {5, 7}:
+            raise
+        return _solved(domain, capabilities, guest, request, findings, settle_all=True)
+
+
+def _solved(
+    domain: Domain,
+    capabilities: GuestCapabilities,
+    guest: Guest,
+    request: Request,
+    findings: list[Finding],
+    *,
+    settle_all: bool,
+) -> Plan:
+    solution = solve(
+        domain, capabilities, request.site, findings, all_offers=request.all_offers, settle_all=settle_all
+    )
     splices = splices_of(domain, solution.edits)
     after = _result(domain, splices) if splices else domain
     unresolved = tuple([finding for finding in findings if not finding.curable] + _refused(solution.choices))

@@ -46,30 +46,41 @@ class Solution(NamedTuple):
 
 
 def solve(
-    domain: Domain, guest: GuestCapabilities, site: SitePreferences, findings: list[Finding], *, all_offers: bool
+    domain: Domain,
+    guest: GuestCapabilities,
+    site: SitePreferences,
+    findings: list[Finding],
+    *,
+    all_offers: bool,
+    settle_all: bool = False,
 ) -> Solution:
-    """Choose a remedy for every curable finding. ``all_offers`` asks every remedy, to show their prices."""
+    """Choose a remedy for every curable finding. ``all_offers`` asks every remedy, to show their prices.
+
+    ``settle_all`` gives every device without an address one, so that nothing is left to libvirt's choice.
+    """
     remedies = load_remedies()
     todo: dict[Device, Finding | None] = {domain.by_key[f.device]: f for f in findings if f.curable}
     lost = {f.device for f in findings if not f.curable}
-    desk, choices = _settle(domain, guest, site, todo, remedies, all_offers=all_offers)
-    companions = _companions(domain, choices, todo, lost)
+    if settle_all:
+        todo.update(dict.fromkeys(_floating(domain, {device.driver for device in todo}, todo, lost)))
+    desk, choices = _settle(domain, guest, site, todo, remedies, all_offers=all_offers, settle_all=settle_all)
+    moved = {choice.case.device.driver for choice in choices if choice.taken is not None and choice.taken.spot}
+    companions = _floating(domain, moved, todo, lost)
     if companions:
         todo.update(dict.fromkeys(companions))
-        desk, choices = _settle(domain, guest, site, todo, remedies, all_offers=all_offers)
+        desk, choices = _settle(domain, guest, site, todo, remedies, all_offers=all_offers, settle_all=settle_all)
     edits = _edits(choices, desk, remedies)
-    return Solution(tuple(choices), edits, sum(desk.windows.values()), desk.capacity)
+    return Solution(tuple(choices), edits, desk.windows, desk.capacity)
 
 
-def _companions(
-    domain: Domain, choices: list[Choice], todo: dict[Device, Finding | None], lost: set[str]
+def _floating(
+    domain: Domain, drivers: set[str], todo: dict[Device, Finding | None], lost: set[str]
 ) -> list[Device]:
-    """Return the devices without an address whose order could change because others of their driver move."""
-    moved = {choice.case.device.driver for choice in choices if choice.taken is not None and choice.taken.spot}
+    """Return the devices of ``drivers`` without an address: their order could change when others move."""
     return [
         device
         for device in domain.modes
-        if device.driver in moved and device.address is None and device not in todo and device.key not in lost
+        if device.driver in drivers and device.address is None and device not in todo and device.key not in lost
     ]
 
 
@@ -81,8 +92,9 @@ def _settle(
     remedies: dict[str, Remedy],
     *,
     all_offers: bool,
+    settle_all: bool,
 ) -> tuple[Desk, list[Choice]]:
-    desk = Desk(domain, site)
+    desk = Desk(domain, site, settle_all=settle_all)
     layout = domain.layout
     assert layout is not None
     devices = sorted(todo, key=lambda device: layout.order(layout.at[device]))
@@ -114,7 +126,7 @@ def _share_out(desk: Desk, todo: list[Device]) -> None:
     """
     site = desk.site
     overrides = [device for device in todo if strategy_for(site, device) == "override"]
-    new_ports = {desk.needs_window(device) for device in overrides} - {None}
+    new_ports = {bus for bus in map(desk.bus_of, overrides) if desk.fresh_window(bus)}
     room = max(desk.windows_left(), 0)
     if len(new_ports) > room:
         if any(device.driver in site.hotplug for device in overrides) or "integrated" in site.forbid:

@@ -96,26 +96,30 @@ def _controller(model: str, index: int, address: Address) -> Element:
 class Desk:
     """The state of one plan in the making: places, windows and bridges used so far."""
 
-    def __init__(self, domain: Domain, site: SitePreferences) -> None:
+    def __init__(self, domain: Domain, site: SitePreferences, *, settle_all: bool = False) -> None:
+        self.settle_all = settle_all
         self.domain = domain
         self.site = site
         self.places = Places(domain)
         self.capacity = site.io_windows.get(domain.firmware.kind, 0)
-        self.windows = domain.io_windows()
+        self.windows = sum(domain.io_windows().values())
+        self._io_buses = domain.io_buses()
         self.bridges: list[NewBridge] = []
         self.override_quota: frozenset[Device] | None = None
         # Function-0 addresses whose slot gets several functions by this plan.
         self.multifunction: set[Address] = set()
 
     def windows_left(self) -> int:
-        return self.capacity - sum(self.windows.values())
+        return self.capacity - self.windows
 
-    def needs_window(self, device: Device) -> int | None:
-        """Return the root-bus place of the port that would need a new window for ``device``, None if none."""
+    def fresh_window(self, bus: int) -> bool:
+        """Tell whether a device with an I/O BAR on this bus takes a window that nobody has yet."""
+        return bus != 0 and bus not in self._io_buses
+
+    def bus_of(self, device: Device) -> int:
+        """Return the index of the bus where a device sits."""
         assert self.domain.layout is not None
-        address = self.domain.layout.at.get(device)
-        top = None if address is None else self.domain.layout.top[address >> 8]
-        return top if top is not None and top not in self.windows else None
+        return self.domain.layout.at[device] >> 8
 
     def bridge_spot(self, case: Case) -> tuple[Spot | None, NewBridge | None, int, str]:
         """Find a conventional slot: an existing bridge first, then one already planned, then a new one.
@@ -123,8 +127,7 @@ class Desk:
         Returns the spot, the new bridge it is on, the windows that it newly takes, and why there is none.
         """
         for bus in self.places.bridges(hotplug=case.keep_hotplug):
-            top = self.places.layout.top[bus.index]
-            fresh = int(top is not None and top not in self.windows)
+            fresh = int(self.fresh_window(bus.index))
             if fresh > self.windows_left():
                 continue
             spot = self.places.on_bridge(bus, case.low, case.high)
@@ -157,19 +160,18 @@ class Desk:
                 self.bridges.append(bridge)
                 self.places.take(bridge.port)
                 self.places.next_index = bridge.index + 1
-                self.windows[bridge.port] = 1
+                self.windows += 1
             bridge.used += 1
-        elif offer.spot is not None:
+            return
+        bus = self.bus_of(case.device)
+        if offer.spot is not None:
+            bus = offer.spot.address >> 8
             self.places.take(offer.spot.address)
             if offer.spot.address & 7:
                 self.multifunction.add(offer.spot.address & ~7)
-            top = self.places.layout.top[offer.spot.address >> 8]
-            if top is not None:
-                self.windows.setdefault(top, 1)
-        else:
-            fresh = self.needs_window(case.device)
-            if fresh is not None:
-                self.windows[fresh] = 1
+        if self.fresh_window(bus):
+            self._io_buses.add(bus)
+            self.windows += 1
 
     def price(self, remedy: str, *, moved: bool, windows: int = 0, hotplug_lost: bool = False) -> int:
         weights = self.site.weights

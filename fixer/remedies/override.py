@@ -28,15 +28,17 @@ def offer(case: Case, desk: Desk) -> Offer:
         return Offer(NAME, "the device is right already; it needs a place")
     if case.device.node is None and case.device.tag == "controller" and desk.has_siblings(case.device):
         return Offer(NAME, "libvirt would sort it in before the others, once it is written down")
+    if desk.settle_all and case.device.address is None:
+        return Offer(NAME, "it has no address yet, and libvirt's choice would change the order")
     # A device that stays keeps its order by itself, unless one before it was moved behind it.
     if case.current is not None and not case.low < case.current < case.high:
         return Offer(NAME, "a device before it in the guest's order moves behind it")
     if desk.override_quota is not None and case.device not in desk.override_quota:
         return Offer(NAME, f"the firmware has {desk.capacity} I/O windows, and others need them more")
-    window = desk.needs_window(case.device)
-    if window is not None and desk.windows_left() < 1:
+    window = desk.fresh_window(desk.bus_of(case.device))
+    if window and desk.windows_left() < 1:
         return Offer(NAME, f"all {desk.capacity} I/O windows of the firmware are used")
-    return Offer(NAME, "", desk.price(NAME, moved=False, windows=int(window is not None)))
+    return Offer(NAME, "", desk.price(NAME, moved=False, windows=int(window)))
 
 
 def edits(case: Case, offer: Offer, desk: Desk) -> Iterable[Edit]:  # noqa: ARG001 - one shape for all remedies
