@@ -93,6 +93,7 @@ def _solved(
             edits=solution.edits,
             splices=splices,
             capacity=solution.capacity,
+            strict=not settle_all,
         )
     changes = tuple(_change(domain, after, choice) for choice in solution.choices if choice.taken is not None)
     return Plan(

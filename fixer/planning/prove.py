@@ -38,13 +38,18 @@ def prove(
     edits: tuple[Edit, ...],
     splices: list[Splice],
     capacity: int,
+    strict: bool,
 ) -> None:
-    """Check the result of a plan against the invariants. Raises ProofError."""
+    """Check the result of a plan against the invariants. Raises ProofError.
+
+    ``strict`` wants the order kept even of devices that this guest does not drive.
+    """
+    lost = set() if strict else {finding.device for finding in unresolved}
     checks = (
         (2, _nothing_left(after, guest, unresolved)),
         (3, _untouched_bytes(before, after, splices)),
         (4, _visible(before, after)),
-        (5, _same_order(before, after, unresolved)),
+        (5, _same_order(before, after, lost)),
         (6, _all_cured(after, guest, unresolved)),
         (7, _windows(before, after, capacity)),
         (8, _accounted(before, after, edits)),
@@ -82,9 +87,7 @@ def _visible(before: Domain, after: Domain) -> str:
     return f"function 0 is missing for {', '.join(lost)}" if lost else ""
 
 
-def _same_order(before: Domain, after: Domain, unresolved: tuple[Finding, ...]) -> str:
-    """Devices that the guest does not drive have no place in its order."""
-    lost = {finding.device for finding in unresolved}
+def _same_order(before: Domain, after: Domain, lost: set[str]) -> str:
     old, new = _orders(before, lost), _orders(after, lost)
     for driver, keys in old.items():
         if keys != new.get(driver):

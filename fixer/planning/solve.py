@@ -70,6 +70,8 @@ def solve(
         todo.update(dict.fromkeys(companions))
         desk, choices = _settle(domain, guest, site, todo, remedies, all_offers=all_offers, settle_all=settle_all)
     edits = _edits(choices, desk, remedies)
+    if settle_all:
+        edits += tuple(edit for key in sorted(lost) for edit in _pin(domain.by_key[key], desk))
     return Solution(tuple(choices), edits, desk.windows, desk.capacity)
 
 
