@@ -1,0 +1,242 @@
+"""Files: reading them with bounds, replacing them whole, finding the policies."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fixer.domain.document import MAX_BYTES
+from fixer.errors import VirtfixError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+STDIN = "-"
+
+
+def read_input(path: str) -> bytes:
+    """Read a file, or standard input for ``-``: never more than one byte over what a domain may have.
+
+    Raises VirtfixError for what can not be read or is too large.
+    """
+    try:
+        if path == STDIN:
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
+        with Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return file.read(MAX_BYTES + 1) if size <= MAX_BYTES else b" " * (MAX_BYTES + 1)
+    except OSError as error:
+        raise _problem(error, path, "read") from None
+
+
+def _problem(error: OSError, path: str, verb: str) -> VirtfixError:
+    if error.errno == errno.EISDIR:
+        return VirtfixError("file.directory", "is a directory", where=path, hint="give a file, or --output-dir")
+    reason = (error.strerror or str(error)).lower()
+    return VirtfixError(f"file.{verb}", f"can not {verb}: {reason}", where=path, hint=_HINTS.get(error.errno or 0, ""))
+
+
+_HINTS = {
+    errno.ENOENT: "check the name",
+    errno.EACCES: "check the permissions, or run as the owner",
+    errno.ENOSPC: "free some space",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOTDIR: "check the name",
+}
+
+
+def expand(paths: Iterable[str], *, recursive: bool) -> Iterator[str]:
+    """Yield the files that the arguments name; of a directory its *.xml, by name.
+
+    Raises VirtfixError for a directory that can not be listed or holds no *.xml.
+    """
+    for path in paths:
+        if path == STDIN or not Path(path).is_dir():
+            yield path
+            continue
+        found = False
+        for name in _listed(path, recursive=recursive):
+            found = True
+            yield name
+        if not found:
+            raise VirtfixError("file.none", "has no *.xml", where=path, hint="give the files, or --recursive")
+
+
+def _listed(path: str, *, recursive: bool) -> Iterator[str]:
+    try:
+        with os.scandir(path) as entries:
+            listed = sorted((entry.name, entry.is_dir()) for entry in entries)
+    except OSError as error:
+        raise _problem(error, path, "read") from None
+    for name, is_dir in listed:
+        inner = f"{path.rstrip('/')}/{name}"
+        if is_dir:
+            if recursive:
+                yield from _listed(inner, recursive=True)
+        elif name.endswith(".xml"):
+            yield inner
+
+
+def replace(path: str, data: bytes, *, expected: bytes | None, backup_suffix: str = "") -> None:
+    """Replace a file by ``data`` in one step, keeping mode, owner and extended attributes.
+
+    ``expected`` are the bytes that must still be there. A symbolic link stays one: its target changes.
+    Raises VirtfixError, with the file untouched, where anything stands in the way.
+    """
+    target = os.path.realpath(path)
+    try:
+        if expected is not None and Path(target).read_bytes() != expected:
+            raise VirtfixError("file.changed", "changed since it was planned", where=path, hint="plan it again")
+        if backup_suffix:
+            _write(target + backup_suffix, expected or b"", like=target, exclusive=True)
+        _write(target, data, like=target, exclusive=False)
+    except OSError as error:
+        raise _problem(error, error.filename or path, "write") from None
+
+
+def create(path: str, data: bytes, *, like: str | None, force: bool) -> None:
+    """Write a new file in one step. Another content that is there already is kept, unless ``force``."""
+    try:
+        if not force and Path(path).exists():
+            if Path(path).read_bytes() == data:
+                return
+            raise VirtfixError("file.exists", "exists and differs", where=path, hint="remove it, or give --force")
+        _write(path, data, like=like, exclusive=False)
+    except OSError as error:
+        raise _problem(error, error.filename or path, "write") from None
+
+
+def _write(path: str, data: bytes, *, like: str | None, exclusive: bool) -> None:
+    """Write beside the place, to disk, then move there: a reader sees the old or the new, never a part."""
+    folder, name = os.path.split(path)
+    if exclusive and os.path.lexists(path):
+        raise VirtfixError("file.exists", "exists already", where=path, hint="choose another --backup-suffix")
+    temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.virtfix")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            _dress(file.fileno(), like)
+            file.flush()
+            os.fsync(file.fileno())
+        if exclusive:
+            os.link(temporary, path)
+            os.unlink(temporary)
+        else:
+            os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(folder or ".")
+
+
+def _dress(descriptor: int, like: str | None) -> None:
+    """Give a new file mode, owner and extended attributes of ``like``; of nobody: what the umask leaves."""
+    if like is None or like == STDIN:
+        mask = os.umask(0)
+        os.umask(mask)
+        os.fchmod(descriptor, 0o666 & ~mask)
+        return
+    model = os.stat(like)
+    if (model.st_uid, model.st_gid) != (os.geteuid(), os.getegid()):
+        with contextlib.suppress(PermissionError):  # only root can give files away
+            os.fchown(descriptor, model.st_uid, model.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(model.st_mode))
+    with contextlib.suppress(OSError):  # not every file system has them
+        for name in os.listxattr(like):
+            os.setxattr(descriptor, name, os.getxattr(like, name))
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: str) -> None:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _problem(error, path, "write") from None
+
+
+def shipped_policies() -> list[tuple[str, bytes]]:
+    """Return the policies that come with virtfix: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent.parent
+    for root in (package / "policies", package.parent / "policies"):
+        files = sorted([*root.glob("guests/*.yaml"), *root.glob("site/*.yaml")])
+        if files:
+            return [(str(file.relative_to(root)), file.read_bytes()) for file in files]
+    raise VirtfixError("policy.missing", "the policies that virtfix ships are not installed", hint="install it again")
+
+
+def user_policies(paths: Iterable[str]) -> list[tuple[str, bytes]]:
+    """Return policy files given by the user: files, and the *.yaml of directories."""
+    found: list[tuple[str, bytes]] = []
+    for path in paths:
+        files = sorted(str(file) for file in Path(path).glob("**/*.yaml")) if Path(path).is_dir() else [path]
+        if not files:
+            raise VirtfixError("policy.none", "has no *.yaml", where=path, hint="give a policy file")
+        found += [(file, read_input(file)) for file in files]
+    return found
+
+
+class JsonFile:
+    """A JSON file that appears whole when it is closed, or not at all: one value, or an array of them."""
+
+    def __init__(self, path: str, *, array: bool) -> None:
+        self._path = path
+        self._array = array
+        self._count = 0
+        folder, name = os.path.split(path)
+        self._temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.virtfix")
+
+    def __enter__(self) -> JsonFile:
+        try:
+            if Path(self._path).is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a directory")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._file = os.fdopen(os.open(self._temporary, flags, 0o666), "wb")
+        except OSError as error:
+            raise _problem(error, self._path, "write") from None
+        return self
+
+    def add(self, value: bytes) -> None:
+        head = b"" if not self._array else b",\n" if self._count else b"[\n"
+        try:
+            self._file.write(head + value)
+        except OSError as error:
+            raise _problem(error, self._path, "write") from None
+        self._count += 1
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._file.write((b"" if self._count else b"[") + b"\n]\n" if self._array else b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            if kind is None:
+                os.replace(self._temporary, self._path)
+        except OSError as error:
+            raise _problem(error, self._path, "write") from None
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary)
+
+
+def save_evidence(files: dict[str, bytes]) -> str:
+    """Write files into a new folder that only the user can read; return its path."""
+    import tempfile  # noqa: PLC0415 - only when something went wrong
+
+    folder = tempfile.mkdtemp(prefix="virtfix-bug-")
+    for name, data in files.items():
+        Path(folder, name).write_bytes(data)
+    return folder

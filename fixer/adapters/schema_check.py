@@ -1,0 +1,48 @@
+"""Checks a result against libvirt's own schema, where the machine has it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from lxml import etree
+
+from fixer.errors import VirtfixError
+
+# libvirt installs its RELAX NG here (docs/schemas in its source tree).
+_SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
+
+
+@lru_cache(maxsize=1)
+def _schema() -> etree.RelaxNG:
+    try:
+        return etree.RelaxNG(etree.parse(str(_SCHEMA), _parser()))
+    except (OSError, etree.LxmlError) as error:
+        raise VirtfixError(
+            "schema.missing",
+            f"libvirt's schema can not be read: {error}",
+            where=str(_SCHEMA),
+            hint="install libvirt (package libvirt0 or libvirt-libs), or leave --validate out",
+        ) from None
+
+
+def _parser() -> etree.XMLParser:
+    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+
+
+def validate(data: bytes) -> None:
+    """Raise VirtfixError where domain XML does not fit libvirt's schema, with the line."""
+    schema = _schema()
+    try:
+        tree = etree.fromstring(data, _parser())
+    except etree.XMLSyntaxError as error:
+        raise VirtfixError("schema.xml", f"libxml2 refuses the XML: {error.msg}") from None
+    if schema.validate(tree):
+        return
+    first = schema.error_log[0] if len(schema.error_log) else None
+    raise VirtfixError(
+        "schema.invalid",
+        f"does not fit libvirt's schema: {first.message if first is not None else 'no reason given'}",
+        where=str(first.line) if first is not None else "",
+        hint="the source may not fit it either: check it with 'virt-xml-validate'",
+    )

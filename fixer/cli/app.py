@@ -1,0 +1,211 @@
+"""The command line: options to values, errors to one line, results to exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from fixer import __version__
+from fixer.cli.exit_codes import Exit
+from fixer.errors import VirtfixError
+
+app = typer.Typer(
+    name="virtfix",
+    help="Rewrite libvirt domain XML so that guests with legacy virtio drivers keep their devices on Q35.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Domain XML files, directories of them, or - .")]
+Os = Annotated[str | None, typer.Option("--os", metavar="ID", help="Guest OS: libosinfo short id or URI (rhel6.9).")]
+Assume = Annotated[str | None, typer.Option(metavar="legacy|modern", help="What to take an unknown guest for.")]
+Policy = Annotated[list[str] | None, typer.Option(metavar="FILE|DIR", help="Policy that adds or overrides; repeatable.")]
+Strategy = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Force integrated, bridge, transitional or override where it is feasible."),
+]
+Hotplug = Annotated[
+    list[str] | None, typer.Option(metavar="KIND", help="Kind that must keep hot-plug: disk, interface, scsi, all, ...")
+]
+Detailed = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 3: changes pending; 4: unresolved.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, metavar="N", help="Processes for many files; 0: all cores.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take directories with their subdirectories.")]
+Validate = Annotated[bool, typer.Option("--validate", help="Check results against libvirt's installed schema.")]
+Color = Annotated[str, typer.Option(metavar="auto|always|never", help="Colour; NO_COLOR is heeded.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"virtfix {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def plan(
+    files: Files,
+    os_id: Os = None,
+    assume: Assume = None,
+    policy: Policy = None,
+    strategy: Strategy = None,
+    hotplug: Hotplug = None,
+    format_: Annotated[str, typer.Option("--format", "-f", metavar="text|diff|xml|json", help="What to print.")] = "text",
+    explain: Annotated[bool, typer.Option("--explain", help="Show every remedy with its price or refusal.")] = False,
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Save the plan as JSON.")] = "",
+    detailed_exitcode: Detailed = False,
+    jobs: Jobs = 0,
+    recursive: Recursive = False,
+    validate: Validate = False,
+    color: Color = "auto",
+) -> None:
+    """Show what would change, and change nothing."""
+    _choice("--format", format_, ("text", "diff", "xml", "json"))
+    settings = _settings(os_id, assume, policy, strategy, hotplug, explain=explain)
+    from fixer.adapters.file_store import expand  # noqa: PLC0415 - commands load what they use
+    from fixer.cli import plan as command  # noqa: PLC0415
+
+    paths = list(expand(files, recursive=recursive))
+    if format_ == "xml" and len(paths) > 1:
+        raise VirtfixError("usage.xml", f"--format xml prints one domain, not {len(paths)}", hint="use virtfix apply")
+    screen = _screen(color)
+    view = command.View(
+        format=format_,
+        color=screen.color,
+        width=screen.width,
+        terminal=screen.terminal,
+        compact=len(paths) > _COMPACT_FROM and not explain,
+        save=bool(out),
+        validate=validate,
+    )
+    raise typer.Exit(command.run(paths, settings, view, out=out, jobs=jobs, detailed=detailed_exitcode))
+
+
+@app.command()
+def apply(
+    files: Files,
+    output_dir: Annotated[str, typer.Option("--output-dir", metavar="DIR", help="Write every result there.")] = "",
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace the files, each in one step.")] = False,
+    backup_suffix: Annotated[
+        str, typer.Option("--backup-suffix", metavar="SUFFIX", help="With --in-place: keep the old file so.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite other files in --output-dir.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Write no domain that has unresolved findings.")] = False,
+    os_id: Os = None,
+    assume: Assume = None,
+    policy: Policy = None,
+    strategy: Strategy = None,
+    hotplug: Hotplug = None,
+    detailed_exitcode: Detailed = False,
+    jobs: Jobs = 0,
+    recursive: Recursive = False,
+    validate: Validate = False,
+) -> None:
+    """Write what plan shows: into a directory, or in place."""
+    if bool(output_dir) == in_place:
+        raise VirtfixError("usage.target", "give either --output-dir DIR or --in-place")
+    if backup_suffix and (not in_place or "/" in backup_suffix):
+        raise VirtfixError("usage.suffix", "--backup-suffix goes with --in-place and holds no '/'")
+    settings = _settings(os_id, assume, policy, strategy, hotplug)
+    from fixer.adapters.file_store import expand  # noqa: PLC0415
+    from fixer.cli import apply as command  # noqa: PLC0415
+
+    target = command.Target(output_dir, backup_suffix, force, strict, validate)
+    paths = list(expand(files, recursive=recursive))
+    raise typer.Exit(command.run(paths, settings, target, jobs=jobs, detailed=detailed_exitcode))
+
+
+@app.command()
+def topology(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Domain XML, or - .")],
+    after: Annotated[bool, typer.Option("--after", help="Show the planned tree beside it.")] = False,
+    os_id: Os = None,
+    assume: Assume = None,
+    policy: Policy = None,
+    strategy: Strategy = None,
+    hotplug: Hotplug = None,
+    color: Color = "auto",
+) -> None:
+    """Draw the PCI tree: buses as the guest numbers them, slots, devices, modes."""
+    settings = _settings(os_id, assume, policy, strategy, hotplug)
+    from fixer.cli import topology as command  # noqa: PLC0415
+
+    raise typer.Exit(command.run(file, settings, _screen(color), after=after))
+
+
+@app.command()
+def explain(
+    code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="A finding, as VF001; without: all.")] = None,
+) -> None:
+    """Say what a finding means and what helps."""
+    from fixer.cli import explain as command  # noqa: PLC0415
+
+    raise typer.Exit(command.run(code, _screen("auto").width))
+
+
+# More domains than this are shown by one line each.
+_COMPACT_FROM = 10
+
+
+def _settings(
+    os_id: str | None,
+    assume: str | None,
+    policy: list[str] | None,
+    strategy: str | None,
+    hotplug: list[str] | None,
+    *,
+    explain: bool = False,
+):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type is imported with the command
+    from fixer.cli.wiring import STRATEGIES, Settings, driver_kinds  # noqa: PLC0415
+
+    _choice("--assume", assume, ("legacy", "modern"))
+    _choice("--strategy", strategy, STRATEGIES)
+    kinds = tuple(kind for part in hotplug or () for kind in part.split(",") if kind)
+    driver_kinds(kinds)
+    return Settings(os_id, assume, tuple(policy or ()), strategy, kinds, explain)
+
+
+def _screen(color: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - as above
+    _choice("--color", color, ("auto", "always", "never"))
+    from fixer.cli.wiring import screen  # noqa: PLC0415
+
+    return screen(color)
+
+
+def _choice(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise VirtfixError("usage.value", f"'{value}' is none of {', '.join(allowed)}", where=option)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error."""
+    try:
+        app()
+    except VirtfixError as error:
+        _finish(f"virtfix: {error}\n", Exit.USAGE if error.code.startswith(("usage.", "hotplug.")) else Exit.ERROR)
+    except KeyboardInterrupt:
+        _finish("virtfix: interrupted\n", 130)
+    except BrokenPipeError:  # the reader went away: that is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.ERROR)
+
+
+def _finish(message: str, code: int) -> None:
+    sys.stderr.write(message.encode("utf-8", "backslashreplace").decode("utf-8"))
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

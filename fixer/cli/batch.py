@@ -1,0 +1,116 @@
+"""Does one job for each of many files, on all cores, in order, with memory flat."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fixer.errors import VirtfixError
+
+# Files that a worker takes at once; and from how many on a second process pays for its start.
+_CHUNK = 64
+_PARALLEL_FROM = 256
+
+
+class Outcome(NamedTuple):
+    """What became of one input.
+
+    ``status`` is unchanged, pending, unresolved or error; ``output`` goes to standard output, ``notes``
+    to standard error, ``saved`` is the JSON of the plan where one was asked for.
+    """
+
+    path: str
+    status: str
+    output: bytes = b""
+    notes: str = ""
+    saved: str = ""
+    changes: int = 0
+
+
+class Job(NamedTuple):
+    """What to do: ``prepare(*arguments)`` once a process, then ``run(prepared, path, *arguments)`` for each."""
+
+    prepare: Callable[..., object]
+    run: Callable[..., Outcome]
+    arguments: tuple[object, ...]
+
+
+def run(paths: list[str], job: Job, *, jobs: int) -> Iterator[Outcome]:
+    """Yield an outcome for each path, in order. ``jobs`` 0 takes every core that this process may use."""
+    workers = jobs or len(os.sched_getaffinity(0))
+    if len(paths) < _PARALLEL_FROM or workers < 2:
+        state = job.prepare(*job.arguments)
+        outcomes = (job.run(state, path, *job.arguments) for path in paths)
+    else:
+        outcomes = _parallel(paths, job, workers)
+    yield from _with_progress(outcomes, len(paths)) if len(paths) >= _PARALLEL_FROM else outcomes
+
+
+def failure(path: str, error: VirtfixError) -> Outcome:
+    """Turn a user's mistake into an outcome, so that the other files go on."""
+    told = error if error.code.startswith("file.") else error.at(shown(path))
+    return Outcome(path, "error", notes=f"virtfix: {told}\n")
+
+
+def shown(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
+def _parallel(paths: list[str], job: Job, workers: int) -> Iterator[Outcome]:
+    from concurrent.futures import Future, ProcessPoolExecutor  # noqa: PLC0415 - for large batches only
+
+    chunks = (paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK))
+    with ProcessPoolExecutor(workers, initializer=_start, initargs=(job,)) as pool:
+        waiting: deque[Future[list[Outcome]]] = deque()
+        try:
+            while True:
+                # No more than this is under way, so that results do not pile up.
+                waiting.extend(pool.submit(_work, chunk) for chunk in islice(chunks, 3 * workers - len(waiting)))
+                if not waiting:
+                    return
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+_worker: tuple[Job, object] | None = None
+
+
+def _start(job: Job) -> None:
+    global _worker  # noqa: PLW0603 - a worker process has one job
+    import signal  # noqa: PLC0415
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the pool
+    _worker = job, job.prepare(*job.arguments)
+
+
+def _work(paths: list[str]) -> list[Outcome]:
+    assert _worker is not None
+    job, state = _worker
+    return [job.run(state, path, *job.arguments) for path in paths]
+
+
+def _with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+    """Show a bar on standard error where it is a terminal."""
+    if not sys.stderr.isatty():
+        yield from outcomes
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[errors]} failed"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total, errors=0)
+        errors = 0
+        for done, outcome in enumerate(outcomes, 1):
+            errors += outcome.status == "error"
+            if done % 50 == 0:
+                bar.update(task, completed=done, errors=errors)
+            yield outcome

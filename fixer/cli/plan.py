@@ -1,0 +1,198 @@
+"""virtfix plan: shows what would change, changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from fixer.cli import batch
+from fixer.cli.batch import Job, Outcome, shown
+from fixer.cli.exit_codes import Exit
+from fixer.cli.wiring import Settings, build_request
+from fixer.errors import VirtfixError
+from fixer.planning.codec import status
+from fixer.planning.planner import plan_bytes
+from fixer.planning.prove import ProofError
+
+if TYPE_CHECKING:
+    from fixer.planning.plan import Plan
+    from fixer.planning.planner import Request
+
+FORMATS = ("text", "diff", "xml", "json")
+
+
+class View(NamedTuple):
+    """How a plan is shown. ``compact`` is one line a domain; ``save`` asks for the JSON beside it."""
+
+    format: str
+    color: bool
+    width: int
+    terminal: bool
+    compact: bool
+    save: bool
+    validate: bool
+
+
+def run(paths: list[str], settings: Settings, view: View, *, out: str, jobs: int, detailed: bool) -> Exit:
+    """Plan each path, show it, save it; return the exit code."""
+    build_request(settings)  # a mistake in options or policies is told once, before any work
+    outcomes = batch.run(paths, Job(_prepare, _one, (settings, view)), jobs=jobs)
+    counts = dict.fromkeys(("unchanged", "pending", "unresolved", "error"), 0)
+    many = len(paths) > 1
+    with _Output(view, many=many) as output, _saving(out, many=many) as saved:
+        for outcome in outcomes:
+            counts[outcome.status] += 1
+            sys.stdout.flush()
+            sys.stderr.write(outcome.notes)
+            output.add(outcome.output)
+            if saved is not None and outcome.saved:
+                saved.add(outcome.saved.encode())
+    if many:
+        sys.stderr.write(summary(counts))
+    return exit_code(counts, detailed=detailed)
+
+
+def exit_code(counts: dict[str, int], *, detailed: bool) -> Exit:
+    if counts["error"]:
+        return Exit.ERROR
+    if detailed and counts["unresolved"]:
+        return Exit.UNRESOLVED
+    return Exit.PENDING if detailed and counts["pending"] else Exit.DONE
+
+
+def summary(counts: dict[str, int]) -> str:
+    words = {"pending": "to change", "unresolved": "with unresolved findings", "unchanged": "unchanged", "error": "failed"}
+    total = sum(counts.values())
+    told = ", ".join(f"{counts[key]} {word}" for key, word in words.items() if counts[key])
+    return f"virtfix: {total} domains: {told}\n"
+
+
+def _prepare(settings: Settings, _view: View) -> Request:
+    return build_request(settings)
+
+
+def _one(request: Request, path: str, _settings: Settings, view: View) -> Outcome:
+    try:
+        plan = plan_file(path, request)
+        if view.validate and plan.pending:
+            from fixer.adapters.schema_check import validate  # noqa: PLC0415 - only where asked for
+
+            validate(plan.result)
+    except VirtfixError as error:
+        failed = batch.failure(path, error)
+        saved = _failed_json(path, error) if view.format == "json" or view.save else ""
+        return failed._replace(saved=saved, output=saved.encode() if view.format == "json" else b"")
+    saved = _json(plan, path) if view.format == "json" or view.save else ""
+    return Outcome(path, status(plan), _rendered(plan, path, view, saved), _notes(plan, path, view), saved)
+
+
+def plan_file(path: str, request: Request) -> Plan:
+    """Read and plan one file. Raises VirtfixError, also for a plan that failed its own checks."""
+    from fixer.adapters.file_store import read_input  # noqa: PLC0415
+
+    data = read_input(path)
+    try:
+        return plan_bytes(data, request)
+    except ProofError as error:
+        raise _our_bug(error) from error
+
+
+def _our_bug(error: ProofError) -> VirtfixError:
+    """Save what shows the bug and tell where; the plan is refused."""
+    from fixer.adapters.file_store import save_evidence  # noqa: PLC0415
+
+    folder = save_evidence({"original.xml": error.original, "refused.xml": error.result, "why.txt": str(error).encode()})
+    return VirtfixError(
+        "plan.proof",
+        f"the plan failed virtfix's own check ({error}) and was refused: this is a bug of virtfix",
+        hint=f"please report it with the files in {folder}",
+    )
+
+
+def _rendered(plan: Plan, path: str, view: View, saved: str) -> bytes:
+    if view.format == "json":
+        return saved.encode()
+    if view.format == "xml":
+        return plan.result
+    if view.format == "diff":
+        from fixer.report.diff import for_terminal, unified  # noqa: PLC0415 - one format a run
+
+        diff = unified(plan, shown(path))
+        return for_terminal(diff, color=view.color).encode() if view.terminal or view.color else diff
+    from fixer.report import text  # noqa: PLC0415
+
+    if view.compact:
+        return text.line(plan, shown(path)).encode()
+    report = text.render(plan, shown(path), width=view.width, color=view.color, explain=_explains(plan))
+    return report.encode("utf-8", "backslashreplace")
+
+
+def _explains(plan: Plan) -> bool:
+    """--explain asks all remedies: then a change knows the offers beside its own."""
+    return any(change.others for change in plan.changes)
+
+
+def _notes(plan: Plan, path: str, view: View) -> str:
+    """What a reader of a diff, an XML or a JSON would not see: unresolved findings, on standard error."""
+    if view.format not in {"diff", "xml"}:
+        return ""
+    name = shown(path)
+    notes = [f"virtfix: {VirtfixError('note', f'{f.code.value} {f.device}: {f.why}', where=name)}" for f in plan.unresolved]
+    notes += [f"virtfix: {VirtfixError('note', f'skipped: {skip.reason}', where=name)}" for skip in plan.skips]
+    return "".join(note + "\n" for note in notes)
+
+
+def _json(plan: Plan, path: str) -> str:
+    from fixer.report.plan_json import render  # noqa: PLC0415
+
+    return render(plan, path)
+
+
+def _failed_json(path: str, error: VirtfixError) -> str:
+    import json  # noqa: PLC0415
+
+    from fixer.planning.plan import FORMAT, TOOL  # noqa: PLC0415
+
+    told = {"code": error.code, "summary": error.summary, "where": error.where, "hint": error.hint}
+    return json.dumps({"format": FORMAT, "tool": TOOL, "source": path, "status": "error", "error": told}, indent=2)
+
+
+class _Output:
+    """Standard output: JSON of several domains becomes one array, everything else is written as it comes."""
+
+    def __init__(self, view: View, *, many: bool) -> None:
+        self._json = view.format == "json"
+        self._array = self._json and many
+        self._blank = many and view.format == "text" and not view.compact
+        self._count = 0
+
+    def __enter__(self) -> _Output:
+        if self._array:
+            self._write(b"[\n")
+        return self
+
+    def add(self, data: bytes) -> None:
+        if not data:
+            return
+        if self._count:
+            self._write(b",\n" if self._array else b"\n" if self._blank else b"")
+        self._write(data + (b"\n" if self._json and not self._array else b""))
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        if self._array:
+            self._write(b"\n]\n")
+        sys.stdout.flush()
+
+    def _write(self, data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+
+
+def _saving(out: str, *, many: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202 - one of two context managers
+    from contextlib import nullcontext  # noqa: PLC0415
+
+    if not out:
+        return nullcontext()
+    from fixer.adapters.file_store import JsonFile  # noqa: PLC0415
+
+    return JsonFile(out, array=many)

@@ -1,0 +1,129 @@
+"""Plans as JSON values and back: the one place that knows the form (docs/json.md)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fixer.domain.devices import Address, format_address
+from fixer.domain.document import Element
+from fixer.domain.edits import AddElement, Edit, SetAddress, SetAttribute
+from fixer.errors import VirtfixError
+from fixer.planning.plan import FORMAT, TOOL
+
+if TYPE_CHECKING:
+    from fixer.findings import Finding
+    from fixer.planning.plan import Change, Plan
+
+
+def encode_plan(plan: Plan, source: str) -> dict[str, Any]:
+    """Return a plan as JSON values. ``source`` names the file that it was made from."""
+    return {
+        "format": FORMAT,
+        "tool": TOOL,
+        "source": source,
+        "domain": {"name": plan.domain.name, "uuid": plan.domain.uuid},
+        "digest": {"before": plan.digest_before, "after": plan.digest_after},
+        "machine": {
+            "type": plan.domain.machine.name,
+            "family": plan.domain.machine.family.value,
+            "firmware": plan.domain.firmware.kind,
+        },
+        "guest": plan.guest._asdict() | {"evidence": list(plan.guest.evidence)},
+        "status": status(plan),
+        "findings": [_finding(finding) for finding in plan.findings],
+        "unresolved": [_finding(finding) for finding in plan.unresolved],
+        "changes": [_change(change) for change in plan.changes],
+        "consequences": [
+            {"code": item.code, "devices": list(item.devices), "text": item.text} for item in plan.consequences
+        ],
+        "skips": [skip._asdict() for skip in plan.skips],
+        "edits": [encode_edit(edit) for edit in plan.edits],
+    }
+
+
+def status(plan: Plan) -> str:
+    """Return ``unresolved``, ``pending`` or ``unchanged``: the word that exit codes and summaries use."""
+    if plan.unresolved:
+        return "unresolved"
+    return "pending" if plan.pending else "unchanged"
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code.value,
+        "severity": finding.severity.value,
+        "device": finding.device,
+        "why": finding.why,
+        "evidence": finding.evidence,
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "device": change.device,
+        "driver": change.driver,
+        "mode": {"before": change.mode_before, "after": change.mode_after},
+        "address": {"before": change.address_before, "after": change.address_after, "listed": change.listed},
+        "remedy": change.remedy,
+        "price": change.price,
+        "why": change.why,
+        "others": [
+            {"remedy": offer.remedy, "refusal": offer.refusal}
+            if offer.refusal
+            else {"remedy": offer.remedy, "price": offer.price}
+            for offer in change.others
+        ],
+    }
+
+
+def encode_edit(edit: Edit) -> dict[str, Any]:
+    """Return an edit as JSON values; ``op`` names its kind."""
+    if isinstance(edit, SetAttribute):
+        return {"op": edit.op, "at": edit.at, "name": edit.name, "old": edit.old, "new": edit.new}
+    if isinstance(edit, SetAddress):
+        return {
+            "op": edit.op,
+            "at": edit.at,
+            "old": None if edit.old is None else format_address(edit.old),
+            "new": format_address(edit.new),
+            "multifunction": edit.multifunction,
+        }
+    return {"op": edit.op, "at": edit.at, "key": edit.key, "element": edit.element.to_json()}
+
+
+def decode_edit(value: dict[str, Any]) -> Edit:
+    """Return the edit that ``encode_edit`` wrote. Raises VirtfixError for another form."""
+    try:
+        return _DECODERS[value["op"]](value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise VirtfixError(
+            "plan.edit", f"not an edit of plan format {FORMAT}", hint="make the plan again with this version"
+        ) from error
+
+
+def _set_attribute(value: dict[str, Any]) -> Edit:
+    return SetAttribute(value["at"], value["name"], value["old"], value["new"])
+
+
+def _set_address(value: dict[str, Any]) -> Edit:
+    old = value["old"]
+    return SetAddress(
+        value["at"], None if old is None else _parse(old), _parse(value["new"]), bool(value["multifunction"])
+    )
+
+
+def _add_element(value: dict[str, Any]) -> Edit:
+    return AddElement(value["at"], _element(value["element"]), value["key"])
+
+
+_DECODERS = {"set-attribute": _set_attribute, "set-address": _set_address, "add-element": _add_element}
+
+
+def _parse(text: str) -> Address:
+    _, bus, rest = text.split(":")
+    slot, function = rest.split(".")
+    return int(bus, 16) << 8 | int(slot, 16) << 3 | int(function, 16)
+
+
+def _element(value: dict[str, Any]) -> Element:
+    return Element(value["name"], dict(value["attrs"]), tuple(_element(child) for child in value["children"]))

@@ -1,0 +1,149 @@
+"""Unified diff of a plan, made from its byte splices: linear in the size of the domain.
+
+difflib would look for the changes again, in quadratic time; the plan knows where they are.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from fixer.errors import printable
+
+if TYPE_CHECKING:
+    from fixer.domain.document import Splice
+    from fixer.planning.plan import Plan
+
+_CONTEXT = 3
+_ESCAPED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_GREEN, _RED, _CYAN, _BOLD, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[1m", "\x1b[0m"
+
+
+class Region(NamedTuple):
+    """Lines ``start`` to ``end`` (0-based, end excluded) of the old text give way to ``new``."""
+
+    start: int
+    end: int
+    new: list[bytes]
+
+
+def regions(source: bytes, splices: list[Splice]) -> tuple[list[bytes], list[Region]]:
+    """Return the lines of ``source`` and the line ranges that the splices change."""
+    lines = source.splitlines(keepends=True) if b"\r" not in source else _lines(source)
+    found: list[Region] = []
+    line = offset = 0
+    index = 0
+    while index < len(splices):
+        while line + 1 < len(lines) and offset + len(lines[line]) <= splices[index].start:
+            offset += len(lines[line])
+            line += 1
+        first, text, at, stop = line, [], offset, offset + len(lines[line])
+        last = line + 1
+        while index < len(splices) and splices[index].start < stop:
+            splice = splices[index]
+            text += (source[at : splice.start], splice.new)
+            at = splice.end
+            while stop < at:
+                stop += len(lines[last])
+                last += 1
+            index += 1
+        if index < len(splices) and splices[index].start >= len(source):  # behind the last byte
+            text += (source[at:], splices[index].new)
+            at = stop = len(source)
+            index += 1
+        text.append(source[at:stop])
+        found += _trim(lines, Region(first, last, _lines(b"".join(text))))
+        line, offset = last - 1, stop - len(lines[last - 1])
+        if index < len(splices) and line + 1 < len(lines):
+            offset += len(lines[line])
+            line += 1
+    return lines, found
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Split at line feeds only, as patch does."""
+    parts = data.split(b"\n")
+    lines = [part + b"\n" for part in parts[:-1]]
+    return [*lines, parts[-1]] if parts[-1] else lines
+
+
+def _trim(lines: list[bytes], region: Region) -> list[Region]:
+    start, end, new = region
+    while start < end and new and lines[start] == new[0]:
+        start += 1
+        new = new[1:]
+    while end > start and new and lines[end - 1] == new[-1]:
+        end -= 1
+        new = new[:-1]
+    return [Region(start, end, new)] if new or end > start else []
+
+
+def unified(plan: Plan, name: str) -> bytes:
+    """Return the plan's change as a unified diff that patch takes, b'' where nothing changes."""
+    if not plan.splices:
+        return b""
+    lines, found = regions(plan.domain.document.source, plan.splices)
+    title = printable(name).encode()
+    out = [b"--- " + title + b"\n", b"+++ " + title + b"\n"]
+    shift = 0
+    for group in _groups(found):
+        shift = _hunk(out, lines, group, shift)
+    return b"".join(out)
+
+
+def _groups(found: list[Region]) -> list[list[Region]]:
+    groups: list[list[Region]] = []
+    for region in found:
+        if groups and region.start - groups[-1][-1].end <= 2 * _CONTEXT:
+            groups[-1].append(region)
+        else:
+            groups.append([region])
+    return groups
+
+
+def _hunk(out: list[bytes], lines: list[bytes], group: list[Region], shift: int) -> int:
+    start = max(group[0].start - _CONTEXT, 0)
+    end = min(group[-1].end + _CONTEXT, len(lines))
+    grown = sum(len(region.new) - (region.end - region.start) for region in group)
+    old, new = end - start, end - start + grown
+    out.append(b"@@ -%s +%s @@\n" % (_range(start, old), _range(start + shift, new)))
+    at = start
+    for region in group:
+        out += [_line(b" ", line) for line in lines[at : region.start]]
+        out += [_line(b"-", line) for line in lines[region.start : region.end]]
+        out += [_line(b"+", line) for line in region.new]
+        at = region.end
+    out += [_line(b" ", line) for line in lines[at:end]]
+    return shift + grown
+
+
+def _range(start: int, length: int) -> bytes:
+    first = start + 1 if length else start
+    return b"%d" % first if length == 1 else b"%d,%d" % (first, length)
+
+
+def _line(sign: bytes, line: bytes) -> bytes:
+    return sign + line if line.endswith(b"\n") else sign + line + b"\n\\ No newline at end of file\n"
+
+
+def for_terminal(diff: bytes, *, color: bool) -> str:
+    """Return a diff that is safe to show: control and reordering characters escaped, coloured if wanted."""
+    text = diff.decode("utf-8").replace("\r\n", "\n")
+    text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    if not color:
+        return text
+    return "".join(_paint(line) for line in text.splitlines(keepends=True))
+
+
+def _paint(line: str) -> str:
+    if line.startswith(("---", "+++")):
+        tint = _BOLD
+    elif line.startswith("@@"):
+        tint = _CYAN
+    elif line.startswith("+"):
+        tint = _GREEN
+    elif line.startswith("-"):
+        tint = _RED
+    else:
+        return line
+    return f"{tint}{line.rstrip()}{_RESET}\n"

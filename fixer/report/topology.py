@@ -1,0 +1,132 @@
+"""The PCI tree as a picture in the terminal: buses, slots, devices, modes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fixer.domain.devices import Device
+from fixer.domain.pci import LPC, SMBUS
+from fixer.domain.machine import Family
+from fixer.domain.virtio import Mode
+from fixer.errors import printable
+
+if TYPE_CHECKING:
+    from fixer.domain.model import Domain
+    from fixer.domain.pci import Layout
+
+_NAMES = {
+    "pcie-root-port": "root port",
+    "pcie-to-pci-bridge": "PCIe-to-PCI bridge",
+    "dmi-to-pci-bridge": "DMI-to-PCI bridge",
+    "pci-bridge": "PCI bridge",
+    "pcie-switch-upstream-port": "switch upstream port",
+    "pcie-switch-downstream-port": "switch downstream port",
+    "pcie-expander-bus": "PCIe expander bus",
+    "pci-expander-bus": "PCI expander bus",
+}
+_TINT = {
+    Mode.TRANSITIONAL: "\x1b[32m",
+    Mode.LEGACY: "\x1b[32m",
+    Mode.MODERN_ONLY: "\x1b[31m",
+    Mode.NEITHER: "\x1b[31m",
+    Mode.NATIVE: "\x1b[33m",
+}
+_DIM, _RESET = "\x1b[2m", "\x1b[0m"
+
+
+class Line:
+    """One row: its text, and the colour that it is shown in."""
+
+    __slots__ = ("text", "tint")
+
+    def __init__(self, text: str, tint: str = "") -> None:
+        self.text = text
+        self.tint = tint
+
+
+def tree(domain: Domain, *, unicode: bool = True) -> list[Line]:
+    """Return the rows of the tree. Buses carry the numbers that the guest's firmware gives them."""
+    layout = domain.layout
+    if layout is None:
+        return [Line(f"no PCI topology: {domain.machine.reason}")]
+    kind = "UEFI" if domain.firmware.kind == "uefi" else "BIOS"
+    rows = [Line(f"{domain.machine.name or 'default machine'}, {kind}")]
+    for bus in layout.buses:
+        if layout.top[bus.index] is None and bus.number >= 0:
+            root = "pcie.0" if bus.model == "pcie-root" else "pci.0" if bus.model == "pci-root" else bus.model
+            rows.append(Line(f"bus {bus.number:02x}  {root}"))
+            _walk(rows, domain, layout, bus.index, "", unicode=unicode)
+    unplaced = [device for device in domain.devices if device.driver and device not in layout.at]
+    rows += [Line(f"no PCI place: {printable(device.key)}") for device in unplaced]
+    return rows
+
+
+def _walk(rows: list[Line], domain: Domain, layout: Layout, index: int, lead: str, *, unicode: bool) -> None:
+    tee, corner, bar = ("├─", "└─", "│ ") if unicode else ("|-", "`-", "| ")
+    entries = [(address, device, device.key) for address, device in layout.children(index)]
+    bridges = {bus.controller: bus for bus in layout.buses if bus.controller is not None}
+    named: list[tuple[int, Device | None, str]] = [*entries, *_chipset(layout, index)]
+    named.sort(key=lambda entry: entry[0])
+    for place, (address, device, label) in enumerate(named):
+        last = place == len(named) - 1
+        head = f"{lead}{corner if last else tee} {address >> 3 & 31:02x}.{address & 7} "
+        if device is not None and device in bridges:
+            bus = bridges[device]
+            text = f"{_NAMES.get(bus.model, bus.model)} {device.index}, bus {bus.number:02x}"
+            empty = not layout.children(bus.index)
+            rows.append(Line(head + text + _note(device), _DIM if empty else ""))
+            _walk(rows, domain, layout, bus.index, lead + ("   " if last else bar + " "), unicode=unicode)
+        else:
+            rows.append(_device(domain, head, device, label))
+
+
+def _device(domain: Domain, head: str, device: Device | None, label: str) -> Line:
+    if device is None:
+        return Line(head + label, _DIM)
+    mode = domain.modes.get(device)
+    # The mode stands first: a narrow screen cuts names, not what matters.
+    text = head + (f"{mode.value}  " if mode is not None else "") + printable(label, 60)
+    return Line(text + _note(device), _TINT[mode] if mode is not None else "")
+
+
+def _note(device: Device) -> str:
+    """Mark what the XML leaves to libvirt."""
+    if device.node is None:
+        return "  (implicit)"
+    return "  (no address)" if device.address is None else ""
+
+
+def _chipset(layout: Layout, index: int) -> list[tuple[int, None, str]]:
+    if index or layout.family is not Family.Q35:
+        return []
+    return [(LPC, None, "LPC bridge"), (SMBUS, None, "SMBus")]
+
+
+def render(lines: list[Line], *, color: bool) -> str:
+    return "".join(_paint(line.text, line.tint, color=color) + "\n" for line in lines)
+
+
+def side_by_side(before: list[Line], after: list[Line], width: int, *, color: bool, unicode: bool = True) -> str:
+    """Return two trees beside one another in ``width`` columns, cut where they must be."""
+    bar = " │ " if unicode else " | "
+    left = min(max(len(line.text) for line in before), (width - len(bar)) // 2)
+    right = width - len(bar) - left
+    ellipsis = "…" if unicode else "~"
+    rows = [("before", "", "after", "")]
+    for index in range(max(len(before), len(after))):
+        one = before[index] if index < len(before) else Line("")
+        two = after[index] if index < len(after) else Line("")
+        rows.append((one.text, one.tint, two.text, two.tint))
+    out = []
+    for text, tint, other, other_tint in rows:
+        cut, other_cut = _cut(text, left, ellipsis), _cut(other, right, ellipsis)
+        out.append(_paint(cut.ljust(left), tint, color=color) + bar + _paint(other_cut, other_tint, color=color))
+    return "\n".join(line.rstrip() for line in out) + "\n"
+
+
+def _cut(text: str, width: int, ellipsis: str) -> str:
+    return text if len(text) <= width else text[: max(width - 1, 0)] + ellipsis
+
+
+def _paint(text: str, tint: str, *, color: bool) -> str:
+    return f"{tint}{text}{_RESET}" if color and tint else text
