@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 
@@ -57,7 +58,10 @@ class Node:
 
     __slots__ = ("attrs", "children", "close", "depth", "document", "name", "parent", "start")
 
-    def __init__(self, name: str, attrs: dict[str, str], start: int, parent: Node | None, depth: int) -> None:
+    def __init__(
+        self, document: Document, name: str, attrs: dict[str, str], start: int, parent: Node | None, depth: int
+    ) -> None:
+        self.document = document
         self.name = name
         self.attrs = attrs
         self.start = start
@@ -66,7 +70,6 @@ class Node:
         self.children: list[Node] = []
         # First byte of the end tag. expat reports the end of <name/> at the byte behind it.
         self.close = start
-        self.document: Document
 
     @property
     def open_end(self) -> int:
@@ -140,11 +143,13 @@ class Document:
 
     __slots__ = ("encoding", "original", "root", "source")
 
-    def __init__(self, original: bytes, source: bytes, encoding: str, root: Node) -> None:
+    def __init__(self, original: bytes, source: bytes, encoding: str) -> None:
+        """Build the tree. Raises VirtfixError for what is not well-formed or not a <domain>."""
         self.original = original
         self.source = source
         self.encoding = encoding
-        self.root = root
+        self.root = _tree(self)
+        _refuse_foreign(self.root)
 
     @property
     def digest(self) -> str:
@@ -174,12 +179,7 @@ def parse(data: bytes) -> Document:
             hint="give one domain XML a file",
         )
     source, encoding = _to_utf8(data)
-    root = _tree(source)
-    _refuse_foreign(root)
-    document = Document(data, source, encoding, root)
-    for node in root.iter():
-        node.document = document
-    return document
+    return Document(data, source, encoding)
 
 
 def _to_utf8(data: bytes) -> tuple[bytes, str]:
@@ -227,7 +227,8 @@ def _encode(text: str, encoding: str, original: bytes) -> bytes:
     return text.encode(encoding)
 
 
-def _tree(source: bytes) -> Node:
+def _tree(document: Document) -> Node:
+    source = document.source
     # The transcoded text may still declare its old encoding; the argument overrides it.
     parser = expat.ParserCreate("utf-8")
     root: Node | None = None
@@ -236,10 +237,10 @@ def _tree(source: bytes) -> Node:
     def start(name: str, attrs: dict[str, str]) -> None:
         nonlocal root, current
         if current is None:
-            root = current = Node(name, attrs, parser.CurrentByteIndex, None, 1)
+            root = current = Node(document, name, attrs, parser.CurrentByteIndex, None, 1)
             return
         depth = current.depth + 1
-        node = Node(name, attrs, parser.CurrentByteIndex, current, depth)
+        node = Node(document, name, attrs, parser.CurrentByteIndex, current, depth)
         current.children.append(node)
         current = node
         if depth > MAX_DEPTH:
@@ -373,7 +374,7 @@ class Writer:
         tag_end = node.open_end
         name_end = node.start + 1 + len(node.name.encode("utf-8"))
         last = name_end
-        quote = self._quote()
+        quote = self._quote
         pending = dict(changes)
         for found in _ATTRIBUTE.finditer(source, name_end, tag_end):
             last = found.end()
@@ -396,7 +397,7 @@ class Writer:
 
     def _child_splice(self, parent: Node, elements: list[Element]) -> Splice:
         source = self._document.source
-        quote = self._quote()
+        quote = self._quote
         unit = self._unit()
         if parent.children:
             last = parent.children[-1]
@@ -418,6 +419,7 @@ class Writer:
             return Splice(parent.close, parent.close, inner[len(own) :] if own else inner)
         return Splice(tag_end, parent.close, inner)
 
+    @cached_property
     def _quote(self) -> str:
         source = self._document.source
         return '"' if source.count(b'="') > source.count(b"='") else "'"

@@ -58,6 +58,7 @@ class Domain:
         node = self.root.find("launchSecurity")
         return "" if node is None else node.attrs.get("type", "")
 
+    @cached_property
     def io_windows(self) -> dict[int, int]:
         assert self.layout is not None
         return virtio.io_windows(self.layout, self.modes, self.firmware.kind)
@@ -71,6 +72,7 @@ class Domain:
             if not device.is_bridge and virtio.has_io_bar(device, self.modes.get(device))
         }
 
+    @cached_property
     def by_driver(self) -> dict[str, list[Device]]:
         """Return the virtio devices of each driver in the order in which the guest enumerates them."""
         assert self.layout is not None

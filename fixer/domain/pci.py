@@ -15,7 +15,7 @@ from fixer.domain.machine import Family
 from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from fixer.domain.document import Node
 
 # What each controller model offers downstream: connect flags, first slot, last slot
 # (virDomainPCIAddressBusSetModel, src/conf/domain_addr.c).
@@ -167,18 +167,18 @@ class _Addresses:
     def in_use(self, address: Address) -> int:
         return self.buses[address >> 8].functions[address >> 3 & 31]
 
-    def reserve(self, address: Address, flags: int, name: str, *, line: int = 0) -> None:
+    def reserve(self, address: Address, flags: int, name: str, node: Node | None = None) -> None:
         """Take an address that the XML names. Raises VirtfixError where libvirt refuses it."""
         if address >> 8 >= len(self.buses):
-            self.grow((address >> 8) + 1, flags, line)
+            self.grow((address >> 8) + 1, flags, node)
         bus = self.buses[address >> 8]
         slot = address >> 3 & 31
-        self._check(bus, slot, address, flags, name, line)
+        self._check(bus, slot, address, flags, name, node)
         if bus.functions[slot] & 1 << (address & 7):
             raise VirtfixError(
                 "address.duplicate",
                 f"{name} has the PCI address {format_address(address)}, which is taken",
-                where=str(line) if line else "",
+                where=_line(node),
                 hint="give it a free address, or remove the <address> and let libvirt choose",
             )
         self.take(address, flags)
@@ -189,7 +189,7 @@ class _Addresses:
             bus.aggregate |= 1 << slot
         bus.functions[slot] |= 1 << (address & 7)
 
-    def _check(self, bus: Bus, slot: int, address: Address, flags: int, name: str, line: int) -> None:
+    def _check(self, bus: Bus, slot: int, address: Address, flags: int, name: str, node: Node | None) -> None:
         offered = bus.flags
         if offered & (d.PCI | d.PCIE):  # an address in the XML may put either kind on either
             offered |= d.PCI | d.PCIE
@@ -202,7 +202,7 @@ class _Addresses:
         raise VirtfixError(
             "address.bus",
             f"{name} can not sit at {format_address(address)} ({bus.model}): {what}",
-            where=str(line) if line else "",
+            where=_line(node),
             hint="give it a place that libvirt accepts, or remove the <address>",
         )
 
@@ -226,14 +226,14 @@ class _Addresses:
         if not self.dry:
             raise _no_room(flags)
         before = len(self.buses)
-        self.grow(before + 1, flags, 0)
+        self.grow(before + 1, flags)
         added = self.buses[-1] if flags & d.PCI else self.buses[before]
         return added.index << 8 | added.first << 3 | wanted
 
-    def grow(self, count: int, flags: int, line: int) -> None:
+    def grow(self, count: int, flags: int, node: Node | None = None) -> None:
         """Add the controllers that make bus ``count - 1`` exist (virDomainPCIAddressSetGrow)."""
         if not self.dry or count > _MOST_BUSES or not flags & (d.PCI | d.PCIE | d.UPSTREAM):
-            raise _no_room(flags, line)
+            raise _no_room(flags, node)
         if flags & d.PCI:
             if not any(bus.flags & d.PCI_BRIDGE for bus in self.buses):
                 count = max(count, len(self.buses) + 2)
@@ -252,12 +252,16 @@ class _Addresses:
         return bus
 
 
-def _no_room(flags: int, line: int = 0) -> VirtfixError:
+def _line(node: Node | None) -> str:
+    return str(node.line) if node is not None else ""
+
+
+def _no_room(flags: int, node: Node | None = None) -> VirtfixError:
     what = "a PCI controller" if not flags & (d.PCI | d.PCIE) else "a device"
     return VirtfixError(
         "address.room",
         f"there is no PCI place left for {what}",
-        where=str(line) if line else "",
+        where=_line(node),
         hint="libvirt refuses this domain too; remove devices or give addresses on pcie.0",
     )
 
@@ -275,52 +279,48 @@ def place(family: Family, devices: list[Device]) -> Layout:
         bridges.insert(0, _controller(0, root))
         devices.insert(0, bridges[0])
     flags = _resolve(family, devices)
-    addresses = _first_pass(family, devices, bridges, flags)
+    addresses, at = _first_pass(family, devices, bridges, flags)
     known = {device.index for device in bridges}
     added = [_controller(bus.index, bus.model) for bus in addresses.buses if bus.index not in known]
     if added:
         bridges += added  # libvirt appends what it adds, and gives addresses in that order
         devices = bridges + [device for device in devices if not device.is_bridge]
         flags.update((device, device.connect) for device in added)
-    addresses = _Addresses(_buses(bridges, root, len(addresses.buses)), dry=False)
-    at = _assign(family, addresses, devices, flags)
+    if added or any(device.address is None for device in at):
+        addresses = _Addresses(_buses(bridges, root, len(addresses.buses)), dry=False)
+        at = _assign(family, addresses, devices, flags)
     layout = Layout(family, devices, addresses.buses, at)
     for bus in layout.unreachable():
-        line = bus.controller.node.line if bus.controller is not None and bus.controller.node is not None else 0
+        node = bus.controller.node if bus.controller is not None else None
         raise VirtfixError(
             "address.ring",
             f"PCI controller {bus.index} hangs, through its own children, from itself",
-            where=str(line) if line else "",
+            where=_line(node),
             hint="give it an address on a bus that leads to bus 0",
         )
     return layout
 
 
-def _first_pass(family: Family, devices: list[Device], bridges: list[Device], flags: dict[Device, int]) -> _Addresses:
+def _first_pass(
+    family: Family, devices: list[Device], bridges: list[Device], flags: dict[Device, int]
+) -> tuple[_Addresses, dict[Device, Address]]:
     """Do the dry pass; the buses of the result are those that the domain will have."""
     root = "pcie-root" if family is Family.Q35 else "pci-root"
     highest = max(device.index for device in bridges)
     if highest >= _MOST_BUSES:
-        raise _no_room(0, bridges[-1].node.line if bridges[-1].node is not None else 0)
+        raise _no_room(0, max(bridges, key=lambda device: device.index).node)
     addresses = _Addresses(_buses(bridges, root, highest + 1), dry=True)
     explicit = len(addresses.buses)
-    if family is Family.I440FX and not _assign_needed(devices, flags):
-        spare = False
-    else:
-        spare = family is Family.I440FX
-    _assign(family, addresses, devices, flags, spare_slot=spare)
+    spare = family is Family.I440FX and any(flags[device] and device.address is None for device in devices)
+    at = _assign(family, addresses, devices, flags, spare_slot=spare)
     if family is Family.Q35 and highest == 0 and len(addresses.buses) > 1:
         # libvirt leaves one empty root port in a domain whose topology it made itself.
         addresses.take(addresses.next(d.PCIE | d.AUTO), 0)
-    at = explicit
-    while at < len(addresses.buses):  # each added controller needs a place, which may add another
-        addresses.take(addresses.next(d.PCI_CONTROLLERS[addresses.buses[at].model]), d.AGGREGATE)
-        at += 1
-    return addresses
-
-
-def _assign_needed(devices: Iterable[Device], flags: dict[Device, int]) -> bool:
-    return any(flags[device] and device.address is None for device in devices)
+    index = explicit
+    while index < len(addresses.buses):  # each added controller needs a place, which may add another
+        addresses.take(addresses.next(d.PCI_CONTROLLERS[addresses.buses[index].model]), d.AGGREGATE)
+        index += 1
+    return addresses, at
 
 
 def _controller(index: int, model: str) -> Device:
@@ -400,8 +400,7 @@ def _assign(
         at[device] = address
         if piix and device.tag == "controller" and address in {PIIX_IDE, PIIX_USB}:
             continue
-        node = device.address_node
-        addresses.reserve(address, flags[device] or d.PCI, device.key, line=node.line if node is not None else 0)
+        addresses.reserve(address, flags[device] or d.PCI, device.key, device.address_node)
     chipset = _piix if piix else _q35
     chipset(addresses, devices, todo, at)
     if spare_slot:

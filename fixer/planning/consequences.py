@@ -60,7 +60,7 @@ def _all(
     written = tuple(change.device for change in changes if not change.listed and before.by_key[change.device].implicit)
     if written:
         yield Consequence("implicit", written, "libvirt adds it by itself; it is written down so that it gets a place")
-    used = sum(after.io_windows().values())
+    used = sum(after.io_windows.values())
     if used:
         firmware = "OVMF" if before.firmware.kind == "uefi" else "SeaBIOS"
         yield Consequence("io-windows", (), f"I/O windows: {used} of the {capacity} that {firmware} has room for")

@@ -133,7 +133,7 @@ def _refused(choices: tuple[Choice, ...]) -> list[Finding]:
 
 def _starving(domain: Domain, capacity: int) -> tuple[Finding, ...]:
     """Return a finding where the domain as it is takes more I/O windows than its firmware has."""
-    windows = domain.io_windows()
+    windows = domain.io_windows
     used = sum(windows.values())
     if used <= capacity:
         return ()

@@ -98,7 +98,7 @@ def _same_order(before: Domain, after: Domain, lost: set[str]) -> str:
 def _orders(domain: Domain, lost: set[str]) -> dict[str, list[str]]:
     return {
         driver: [device.key for device in devices if device.key not in lost]
-        for driver, devices in domain.by_driver().items()
+        for driver, devices in domain.by_driver.items()
     }
 
 
@@ -112,7 +112,7 @@ def _all_cured(after: Domain, guest: GuestCapabilities, unresolved: tuple[Findin
 
 
 def _windows(before: Domain, after: Domain, capacity: int) -> str:
-    used, now = sum(before.io_windows().values()), sum(after.io_windows().values())
+    used, now = sum(before.io_windows.values()), sum(after.io_windows.values())
     return f"{now} I/O windows of {capacity}" if now > max(used, capacity) else ""
 
 

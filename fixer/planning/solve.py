@@ -150,7 +150,7 @@ class _Ranks:
         self.current: dict[Device, Rank] = {}
         self._low: dict[str, Rank] = {}
         self._staying: dict[str, list[Rank]] = {}
-        for driver, devices in domain.by_driver().items():
+        for driver, devices in domain.by_driver.items():
             for device in devices:
                 rank = self.current[device] = desk.places.rank(layout.at[device])
                 if device not in moving:

@@ -13,17 +13,20 @@ if TYPE_CHECKING:
 
     from fixer.policy.model import GuestCapabilities
 
+# A fleet runs a few dozen operating systems; what a hostile one names must not fill the memory.
+_REMEMBERED = 256
 MAX_ID = 200  # osinfo-db's longest URI has 52 characters
 
 
 class PolicySet:
     """Every release and profile of the files that were loaded, later ones first in force."""
 
-    __slots__ = ("_profiles", "_releases")
+    __slots__ = ("_found", "_profiles", "_releases")
 
     def __init__(self, releases: Sequence[decode.Release], profiles: Mapping[str, SitePreferences]) -> None:
         self._releases = tuple(releases)
         self._profiles = dict(profiles)
+        self._found: dict[str, GuestCapabilities | None] = {}
 
     def find(self, os_id: str) -> GuestCapabilities | None:
         """Return what the OS of a libosinfo short id or URI can drive; None where no release matches.
@@ -34,8 +37,12 @@ class PolicySet:
         os_id = os_id.strip().lower()
         if len(os_id) > MAX_ID:
             return None
-        found = self._release(os_id)
-        return decode.capabilities(*found) if found else None
+        if os_id not in self._found:
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            found = self._release(os_id)
+            self._found[os_id] = decode.capabilities(*found) if found else None
+        return self._found[os_id]
 
     def _release(self, os_id: str) -> tuple[decode.Release, str] | None:
         spellings = ids.candidates(os_id)

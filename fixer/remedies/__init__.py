@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from fixer.remedies.base import Remedy
 
 
+@lru_cache(maxsize=1)
 def load_remedies() -> dict[str, Remedy]:
     """Return every remedy of this package by name, found by walking it."""
     modules = (module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")

@@ -102,7 +102,7 @@ class Desk:
         self.site = site
         self.places = Places(domain)
         self.capacity = site.io_windows.get(domain.firmware.kind, 0)
-        self.windows = sum(domain.io_windows().values())
+        self.windows = sum(domain.io_windows.values())
         self._io_buses = domain.io_buses()
         self.bridges: list[NewBridge] = []
         self.override_quota: frozenset[Device] | None = None

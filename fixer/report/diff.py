@@ -6,6 +6,8 @@ difflib would look for the changes again, in quadratic time; the plan knows wher
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.errors import printable
@@ -28,35 +30,24 @@ class Region(NamedTuple):
 
 
 def regions(source: bytes, splices: list[Splice]) -> tuple[list[bytes], list[Region]]:
-    """Return the lines of ``source`` and the line ranges that the splices change."""
-    lines = source.splitlines(keepends=True) if b"\r" not in source else _lines(source)
+    """Return the lines of ``source`` and the line ranges that the splices, in order, change."""
+    lines = _lines(source)
+    ends = list(accumulate(map(len, lines)))
     found: list[Region] = []
-    line = offset = 0
     index = 0
     while index < len(splices):
-        while line + 1 < len(lines) and offset + len(lines[line]) <= splices[index].start:
-            offset += len(lines[line])
-            line += 1
-        first, text, at, stop = line, [], offset, offset + len(lines[line])
-        last = line + 1
-        while index < len(splices) and splices[index].start < stop:
+        first = min(bisect_right(ends, splices[index].start), len(lines) - 1)
+        at = start = ends[first - 1] if first else 0
+        last, text = first, []
+        while index < len(splices) and (splices[index].start < ends[last] or last == len(lines) - 1):
             splice = splices[index]
             text += (source[at : splice.start], splice.new)
             at = splice.end
-            while stop < at:
-                stop += len(lines[last])
-                last += 1
+            last = max(last, min(bisect_left(ends, at), len(lines) - 1))
             index += 1
-        if index < len(splices) and splices[index].start >= len(source):  # behind the last byte
-            text += (source[at:], splices[index].new)
-            at = stop = len(source)
-            index += 1
-        text.append(source[at:stop])
-        found += _trim(lines, Region(first, last, _lines(b"".join(text))))
-        line, offset = last - 1, stop - len(lines[last - 1])
-        if index < len(splices) and line + 1 < len(lines):
-            offset += len(lines[line])
-            line += 1
+        text.append(source[at : ends[last]])
+        found += _trim(lines, Region(first, last + 1, _lines(b"".join(text))))
+        assert start <= at, "splices are in order"
     return lines, found
 
 

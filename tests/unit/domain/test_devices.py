@@ -24,7 +24,7 @@ def only(xml: str) -> Device:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "x", "0x", "1_000", "0x1_0", "08", "--1", "1.5", "0xg", "one", "\u0661"], ids=repr
+    "text", ["", " ", "x", "0x", "1_000", "0x1_0", "08", "--1", "1.5", "0xg", "0o17", "0b1", "one", "\u0661"], ids=repr
 )
 def test_no_numbers(text: str) -> None:
     """What libvirt does not read as a number is none, Python's own spellings included."""
@@ -33,7 +33,7 @@ def test_no_numbers(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0", 0), ("00", 0), ("7", 7), ("010", 8), ("0x10", 16), ("0X1f", 31), ("0x0000", 0), ("31", 31), ("-1", -1)],
+    [("0", 0), ("00", 0), ("7", 7), ("010", 8), ("0x10", 16), ("0X1f", 31), ("0x0000", 0), ("31", 31)],
 )
 def test_numbers_have_the_base_that_their_prefix_says(text: str, value: int) -> None:
     """Decimal, octal with a leading 0, hexadecimal with 0x, as strtoul with base 0."""
