@@ -53,7 +53,9 @@ def _judge(domain: Domain, guest: GuestCapabilities, device: Device, mode: Mode)
             return None
         why = f"virtio {device.driver} has no legacy interface, wherever it sits"
         return Finding(Code.NATIVE_ONLY, severity, device.key, why, evidence, curable=False)
-    needs_modern = device.needs_modern or (domain.launch_security and f"launch security {domain.launch_security}")
+    needs_modern = device.needs_modern or (
+        domain.launch_security and f"launch security {domain.launch_security}"
+    )
     if needs_modern:
         why = f"{needs_modern} needs virtio 1.0"
         return Finding(Code.NEEDS_MODERN, severity, device.key, why, evidence, curable=False)

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fixer.domain.document import MAX_BYTES
 from fixer.errors import VirtfixError
@@ -36,9 +36,13 @@ def read_input(path: str) -> bytes:
 
 def _problem(error: OSError, path: str, verb: str) -> VirtfixError:
     if error.errno == errno.EISDIR:
-        return VirtfixError("file.directory", "is a directory", where=path, hint="give a file, or --output-dir")
+        return VirtfixError(
+            "file.directory", "is a directory", where=path, hint="give a file, or --output-dir"
+        )
     reason = (error.strerror or str(error)).lower()
-    return VirtfixError(f"file.{verb}", f"can not {verb}: {reason}", where=path, hint=_HINTS.get(error.errno or 0, ""))
+    return VirtfixError(
+        f"file.{verb}", f"can not {verb}: {reason}", where=path, hint=_HINTS.get(error.errno or 0, "")
+    )
 
 
 _HINTS = {
@@ -91,7 +95,9 @@ def replace(path: str, data: bytes, *, expected: bytes | None, backup_suffix: st
     target = os.path.realpath(path)
     try:
         if expected is not None and Path(target).read_bytes() != expected:
-            raise VirtfixError("file.changed", "changed since it was planned", where=path, hint="plan it again")
+            raise VirtfixError(
+                "file.changed", "changed since it was planned", where=path, hint="plan it again"
+            )
         if backup_suffix:
             _write(target + backup_suffix, expected or b"", like=target, exclusive=True)
         _write(target, data, like=target, exclusive=False)
@@ -105,7 +111,9 @@ def create(path: str, data: bytes, *, like: str | None, force: bool) -> None:
         if not force and Path(path).exists():
             if Path(path).read_bytes() == data:
                 return
-            raise VirtfixError("file.exists", "exists and differs", where=path, hint="remove it, or give --force")
+            raise VirtfixError(
+                "file.exists", "exists and differs", where=path, hint="remove it, or give --force"
+            )
         _write(path, data, like=like, exclusive=False)
     except OSError as error:
         raise _problem(error, error.filename or path, "write") from None
@@ -175,7 +183,9 @@ def shipped_policies() -> list[tuple[str, bytes]]:
         files = sorted([*root.glob("guests/*.yaml"), *root.glob("site/*.yaml")])
         if files:
             return [(str(file.relative_to(root)), file.read_bytes()) for file in files]
-    raise VirtfixError("policy.missing", "the policies that virtfix ships are not installed", hint="install it again")
+    raise VirtfixError(
+        "policy.missing", "the policies that virtfix ships are not installed", hint="install it again"
+    )
 
 
 def user_policies(paths: Iterable[str]) -> list[tuple[str, bytes]]:
@@ -199,7 +209,7 @@ class JsonFile:
         folder, name = os.path.split(path)
         self._temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.virtfix")
 
-    def __enter__(self) -> JsonFile:
+    def __enter__(self) -> Self:
         try:
             if Path(self._path).is_dir():
                 raise IsADirectoryError(errno.EISDIR, "is a directory")

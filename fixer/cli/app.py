@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fixer import __version__
 from fixer.cli.exit_codes import Exit
 from fixer.errors import VirtfixError
+
+if TYPE_CHECKING:
+    from fixer.cli.wiring import Screen, Settings
 
 app = typer.Typer(
     name="virtfix",
@@ -21,21 +24,40 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Domain XML files, directories of them, or - .")]
-Os = Annotated[str | None, typer.Option("--os", metavar="ID", help="Guest OS: libosinfo short id or URI (rhel6.9).")]
-Assume = Annotated[str | None, typer.Option(metavar="legacy|modern", help="What to take an unknown guest for.")]
-Policy = Annotated[list[str] | None, typer.Option(metavar="FILE|DIR", help="Policy that adds or overrides; repeatable.")]
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="Domain XML files, directories of them, or - .")
+]
+Os = Annotated[
+    str | None, typer.Option("--os", metavar="ID", help="Guest OS: libosinfo short id or URI (rhel6.9).")
+]
+Assume = Annotated[
+    str | None, typer.Option(metavar="legacy|modern", help="What to take an unknown guest for.")
+]
+Policy = Annotated[
+    list[str] | None, typer.Option(metavar="FILE|DIR", help="Policy that adds or overrides; repeatable.")
+]
 Strategy = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Force integrated, bridge, transitional or override where it is feasible."),
+    typer.Option(
+        metavar="NAME", help="Force integrated, bridge, transitional or override where it is feasible."
+    ),
 ]
 Hotplug = Annotated[
-    list[str] | None, typer.Option(metavar="KIND", help="Kind that must keep hot-plug: disk, interface, scsi, all, ...")
+    list[str] | None,
+    typer.Option(metavar="KIND", help="Kind that must keep hot-plug: disk, interface, scsi, all, ..."),
 ]
-Detailed = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 3: changes pending; 4: unresolved.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, metavar="N", help="Processes for many files; 0: all cores.")]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take directories with their subdirectories.")]
-Validate = Annotated[bool, typer.Option("--validate", help="Check results against libvirt's installed schema.")]
+Detailed = Annotated[
+    bool, typer.Option("--detailed-exitcode", help="Exit 3: changes pending; 4: unresolved.")
+]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", min=0, metavar="N", help="Processes for many files; 0: all cores.")
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Take directories with their subdirectories.")
+]
+Validate = Annotated[
+    bool, typer.Option("--validate", help="Check results against libvirt's installed schema.")
+]
 Color = Annotated[str, typer.Option(metavar="auto|always|never", help="Colour; NO_COLOR is heeded.")]
 
 
@@ -62,8 +84,12 @@ def plan(
     policy: Policy = None,
     strategy: Strategy = None,
     hotplug: Hotplug = None,
-    format_: Annotated[str, typer.Option("--format", "-f", metavar="text|diff|xml|json", help="What to print.")] = "text",
-    explain: Annotated[bool, typer.Option("--explain", help="Show every remedy with its price or refusal.")] = False,
+    format_: Annotated[
+        str, typer.Option("--format", "-f", metavar="text|diff|xml|json", help="What to print.")
+    ] = "text",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show every remedy with its price or refusal.")
+    ] = False,
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="Save the plan as JSON.")] = "",
     detailed_exitcode: Detailed = False,
     jobs: Jobs = 0,
@@ -79,7 +105,9 @@ def plan(
 
     paths = list(expand(files, recursive=recursive))
     if format_ == "xml" and len(paths) > 1:
-        raise VirtfixError("usage.xml", f"--format xml prints one domain, not {len(paths)}", hint="use virtfix apply")
+        raise VirtfixError(
+            "usage.xml", f"--format xml prints one domain, not {len(paths)}", hint="use virtfix apply"
+        )
     screen = _screen(color)
     view = command.View(
         format=format_,
@@ -96,13 +124,19 @@ def plan(
 @app.command()
 def apply(
     files: Files,
-    output_dir: Annotated[str, typer.Option("--output-dir", metavar="DIR", help="Write every result there.")] = "",
-    in_place: Annotated[bool, typer.Option("--in-place", help="Replace the files, each in one step.")] = False,
+    output_dir: Annotated[
+        str, typer.Option("--output-dir", metavar="DIR", help="Write every result there.")
+    ] = "",
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Replace the files, each in one step.")
+    ] = False,
     backup_suffix: Annotated[
         str, typer.Option("--backup-suffix", metavar="SUFFIX", help="With --in-place: keep the old file so.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite other files in --output-dir.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Write no domain that has unresolved findings.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write no domain that has unresolved findings.")
+    ] = False,
     os_id: Os = None,
     assume: Assume = None,
     policy: Policy = None,
@@ -147,7 +181,9 @@ def topology(
 
 @app.command()
 def explain(
-    code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="A finding, as VF001; without: all.")] = None,
+    code: Annotated[
+        str | None, typer.Argument(metavar="[CODE]", help="A finding, as VF001; without: all.")
+    ] = None,
 ) -> None:
     """Say what a finding means and what helps."""
     from fixer.cli import explain as command  # noqa: PLC0415
@@ -167,7 +203,7 @@ def _settings(
     hotplug: list[str] | None,
     *,
     explain: bool = False,
-):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type is imported with the command
+) -> Settings:
     from fixer.cli.wiring import STRATEGIES, Settings, driver_kinds  # noqa: PLC0415
 
     _choice("--assume", assume, ("legacy", "modern"))
@@ -177,7 +213,7 @@ def _settings(
     return Settings(os_id, assume, tuple(policy or ()), strategy, kinds, explain)
 
 
-def _screen(color: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - as above
+def _screen(color: str) -> Screen:
     _choice("--color", color, ("auto", "always", "never"))
     from fixer.cli.wiring import screen  # noqa: PLC0415
 
@@ -194,7 +230,9 @@ def main() -> None:
     try:
         app()
     except VirtfixError as error:
-        _finish(f"virtfix: {error}\n", Exit.USAGE if error.code.startswith(("usage.", "hotplug.")) else Exit.ERROR)
+        _finish(
+            f"virtfix: {error}\n", Exit.USAGE if error.code.startswith(("usage.", "hotplug.")) else Exit.ERROR
+        )
     except KeyboardInterrupt:
         _finish("virtfix: interrupted\n", 130)
     except BrokenPipeError:  # the reader went away: that is its right

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.cli import batch
 from fixer.cli.batch import Job, Outcome, shown
-from fixer.cli.exit_codes import Exit
 from fixer.cli.plan import exit_code, plan_file, summary
 from fixer.cli.wiring import Settings, build_request
 from fixer.errors import VirtfixError, printable
 from fixer.planning.codec import status
 
 if TYPE_CHECKING:
+    from fixer.cli.exit_codes import Exit
     from fixer.planning.plan import Plan
     from fixer.planning.planner import Request
 
@@ -53,7 +53,9 @@ def _check_names(paths: list[str], target: Target) -> None:
     """Refuse what would let one result overwrite another, or an input."""
     if "-" in paths:
         raise VirtfixError(
-            "apply.stdin", "standard input has no file to write to", hint="use: virtfix plan --format xml - > FILE"
+            "apply.stdin",
+            "standard input has no file to write to",
+            hint="use: virtfix plan --format xml - > FILE",
         )
     seen: dict[str, str] = {}
     for path in paths:
@@ -77,13 +79,7 @@ def _prepare(settings: Settings, _target: Target) -> Request:
 def _one(request: Request, path: str, _settings: Settings, target: Target) -> Outcome:
     try:
         plan = plan_file(path, request)
-        if target.strict and plan.unresolved:
-            first = plan.unresolved[0]
-            raise VirtfixError(
-                "apply.strict",
-                f"{len(plan.unresolved)} unresolved, first {first.code.value} {first.device}: {first.why}",
-                hint="nothing was written; leave --strict out to write the rest",
-            )
+        _refuse_unresolved(plan, target)
         if target.validate:
             from fixer.adapters.schema_check import validate  # noqa: PLC0415 - only where asked for
 
@@ -91,7 +87,20 @@ def _one(request: Request, path: str, _settings: Settings, target: Target) -> Ou
         written = _write(plan, path, target)
     except VirtfixError as error:
         return batch.failure(path, error)
-    return Outcome(path, status(plan), _line(plan, path, written).encode("utf-8", "backslashreplace"), _notes(plan, path))
+    return Outcome(
+        path, status(plan), _line(plan, path, written).encode("utf-8", "backslashreplace"), _notes(plan, path)
+    )
+
+
+def _refuse_unresolved(plan: Plan, target: Target) -> None:
+    if not target.strict or not plan.unresolved:
+        return
+    first = plan.unresolved[0]
+    raise VirtfixError(
+        "apply.strict",
+        f"{len(plan.unresolved)} unresolved, first {first.code.value} {first.device}: {first.why}",
+        hint="nothing was written; leave --strict out to write the rest",
+    )
 
 
 def _write(plan: Plan, path: str, target: Target) -> str:
@@ -117,5 +126,7 @@ def _line(plan: Plan, path: str, written: str) -> str:
 
 def _notes(plan: Plan, path: str) -> str:
     where = shown(path)
-    notes = [VirtfixError("note", f"{f.code.value} {f.device}: {f.why}", where=where) for f in plan.unresolved]
+    notes = [
+        VirtfixError("note", f"{f.code.value} {f.device}: {f.why}", where=where) for f in plan.unresolved
+    ]
     return "".join(f"virtfix: {note}\n" for note in notes)

@@ -46,7 +46,7 @@ def run(paths: list[str], job: Job, *, jobs: int) -> Iterator[Outcome]:
     workers = jobs or len(os.sched_getaffinity(0))
     if len(paths) < _PARALLEL_FROM or workers < 2:
         state = job.prepare(*job.arguments)
-        outcomes = (job.run(state, path, *job.arguments) for path in paths)
+        outcomes: Iterator[Outcome] = (job.run(state, path, *job.arguments) for path in paths)
     else:
         outcomes = _parallel(paths, job, workers)
     yield from _with_progress(outcomes, len(paths)) if len(paths) >= _PARALLEL_FROM else outcomes
@@ -71,7 +71,9 @@ def _parallel(paths: list[str], job: Job, workers: int) -> Iterator[Outcome]:
         try:
             while True:
                 # No more than this is under way, so that results do not pile up.
-                waiting.extend(pool.submit(_work, chunk) for chunk in islice(chunks, 3 * workers - len(waiting)))
+                waiting.extend(
+                    pool.submit(_work, chunk) for chunk in islice(chunks, 3 * workers - len(waiting))
+                )
                 if not waiting:
                     return
                 yield from waiting.popleft().result()
@@ -105,7 +107,12 @@ def _with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[errors]} failed"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[errors]} failed"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total, errors=0)
         errors = 0

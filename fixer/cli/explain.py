@@ -13,8 +13,8 @@ from fixer.findings import PAGES, Code
 def run(code: str | None, width: int) -> Exit:
     """Print one page, or a line a code. Raises VirtfixError for a code that does not exist."""
     if code is None:
-        for known, page in PAGES.items():
-            sys.stdout.write(f"{known.value}  {page.title}\n")
+        for finding, page in PAGES.items():
+            sys.stdout.write(f"{finding.value}  {page.title}\n")
         return Exit.DONE
     try:
         page = PAGES[Code(code.upper())]
@@ -23,6 +23,10 @@ def run(code: str | None, width: int) -> Exit:
         raise VirtfixError("explain.code", f"there is no finding '{code}'", hint=f"one of {known}") from None
     width = min(width, 100)
     sys.stdout.write(f"{code.upper()}: {page.title}\n")
-    for title, text in (("What is wrong", page.problem), ("What helps", page.remedy), ("Source", page.source)):
+    for title, text in (
+        ("What is wrong", page.problem),
+        ("What helps", page.remedy),
+        ("Source", page.source),
+    ):
         sys.stdout.write(f"\n{title}\n" + textwrap.indent(textwrap.fill(text, width - 2), "  ") + "\n")
     return Exit.DONE

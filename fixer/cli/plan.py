@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fixer.cli import batch
 from fixer.cli.batch import Job, Outcome, shown
@@ -61,7 +61,12 @@ def exit_code(counts: dict[str, int], *, detailed: bool) -> Exit:
 
 
 def summary(counts: dict[str, int]) -> str:
-    words = {"pending": "to change", "unresolved": "with unresolved findings", "unchanged": "unchanged", "error": "failed"}
+    words = {
+        "pending": "to change",
+        "unresolved": "with unresolved findings",
+        "unchanged": "unchanged",
+        "error": "failed",
+    }
     total = sum(counts.values())
     told = ", ".join(f"{counts[key]} {word}" for key, word in words.items() if counts[key])
     return f"virtfix: {total} domains: {told}\n"
@@ -101,7 +106,9 @@ def _our_bug(error: ProofError) -> VirtfixError:
     """Save what shows the bug and tell where; the plan is refused."""
     from fixer.adapters.file_store import save_evidence  # noqa: PLC0415
 
-    folder = save_evidence({"original.xml": error.original, "refused.xml": error.result, "why.txt": str(error).encode()})
+    folder = save_evidence(
+        {"original.xml": error.original, "refused.xml": error.result, "why.txt": str(error).encode()}
+    )
     return VirtfixError(
         "plan.proof",
         f"the plan failed virtfix's own check ({error}) and was refused: this is a bug of virtfix",
@@ -137,8 +144,13 @@ def _notes(plan: Plan, path: str, view: View) -> str:
     if view.format not in {"diff", "xml"}:
         return ""
     name = shown(path)
-    notes = [f"virtfix: {VirtfixError('note', f'{f.code.value} {f.device}: {f.why}', where=name)}" for f in plan.unresolved]
-    notes += [f"virtfix: {VirtfixError('note', f'skipped: {skip.reason}', where=name)}" for skip in plan.skips]
+    notes = [
+        f"virtfix: {VirtfixError('note', f'{f.code.value} {f.device}: {f.why}', where=name)}"
+        for f in plan.unresolved
+    ]
+    notes += [
+        f"virtfix: {VirtfixError('note', f'skipped: {skip.reason}', where=name)}" for skip in plan.skips
+    ]
     return "".join(note + "\n" for note in notes)
 
 
@@ -154,7 +166,9 @@ def _failed_json(path: str, error: VirtfixError) -> str:
     from fixer.planning.plan import FORMAT, TOOL  # noqa: PLC0415
 
     told = {"code": error.code, "summary": error.summary, "where": error.where, "hint": error.hint}
-    return json.dumps({"format": FORMAT, "tool": TOOL, "source": path, "status": "error", "error": told}, indent=2)
+    return json.dumps(
+        {"format": FORMAT, "tool": TOOL, "source": path, "status": "error", "error": told}, indent=2
+    )
 
 
 class _Output:
@@ -166,7 +180,7 @@ class _Output:
         self._blank = many and view.format == "text" and not view.compact
         self._count = 0
 
-    def __enter__(self) -> _Output:
+    def __enter__(self) -> Self:
         if self._array:
             self._write(b"[\n")
         return self

@@ -51,8 +51,12 @@ def build_request(settings: Settings) -> Request:
         site = site._replace(hotplug=site.hotplug | driver_kinds(settings.hotplug))
     if settings.os is not None and settings.assume is None and policies.find(settings.os) is None:
         near = policies.near(settings.os)
-        hint = f"did you mean {' or '.join(near)}?" if near else "give a libosinfo id as 'rhel6.9', or --assume"
-        raise VirtfixError("os-unknown", f"no policy knows the guest '{settings.os}'", where="--os", hint=hint)
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else "give a libosinfo id as 'rhel6.9', or --assume"
+        )
+        raise VirtfixError(
+            "os-unknown", f"no policy knows the guest '{settings.os}'", where="--os", hint=hint
+        )
     return Request(policies, site, settings.os, settings.assume, settings.explain)
 
 
@@ -68,7 +72,9 @@ def driver_kinds(names: tuple[str, ...]) -> frozenset[str]:
             found.add(name)
         else:
             known = ", ".join(sorted({*DEVICE_KINDS, *KINDS}))
-            raise VirtfixError("hotplug.kind", f"no device kind '{name}'", where="--hotplug", hint=f"one of {known}")
+            raise VirtfixError(
+                "hotplug.kind", f"no device kind '{name}'", where="--hotplug", hint=f"one of {known}"
+            )
     return frozenset(found)
 
 

@@ -43,7 +43,14 @@ USB2_COMPANIONS = {"ich9-ehci1": 7, "ich9-uhci1": 0, "ich9-uhci2": 1, "ich9-uhci
 
 _VARIANTS = {"virtio-transitional": "transitional", "virtio-non-transitional": "non-transitional"}
 _VIRTIO_MODELS = frozenset({"virtio", *_VARIANTS})
-_DISK_BUS_OF_PREFIX = (("vd", "virtio"), ("sd", "scsi"), ("hd", "ide"), ("fd", "fdc"), ("xvd", "xen"), ("ubd", "uml"))
+_DISK_BUS_OF_PREFIX = (
+    ("vd", "virtio"),
+    ("sd", "scsi"),
+    ("hd", "ide"),
+    ("fd", "fdc"),
+    ("xvd", "xen"),
+    ("ubd", "uml"),
+)
 _TARGET = re.compile(r"(?:xvd|[fhsv]d|ubd)([a-z]+)(?:\d*)$")
 # Units a controller takes before libvirt opens the next (virDomainDiskDefAssignAddress, src/conf/domain_conf.c).
 _UNITS = {"scsi": 7, "fdc": 2, "ide": 4, "sata": 6}
@@ -262,7 +269,9 @@ def _disk(node: Node) -> Device:
 
 
 def _interface(node: Node) -> Device:
-    device = Device("interface", node, _attr(node, "mac", "address").lower() or _attr(node, "target", "dev") or "?")
+    device = Device(
+        "interface", node, _attr(node, "mac", "address").lower() or _attr(node, "target", "dev") or "?"
+    )
     device.type = node.attrs.get("type", "")
     model = _attr(node, "model", "type")
     if device.type == "hostdev":
@@ -287,7 +296,9 @@ def _controller(node: Node) -> Device:
     if index:
         value = number(index)
         if value is None or value > 0xFFFF:
-            raise VirtfixError("controller.index", f"controller index='{index}' is no index", where=str(node.line))
+            raise VirtfixError(
+                "controller.index", f"controller index='{index}' is no index", where=str(node.line)
+            )
         device.index = value
     else:
         device.index = -1

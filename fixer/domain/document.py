@@ -59,7 +59,13 @@ class Node:
     __slots__ = ("attrs", "children", "close", "depth", "document", "name", "parent", "start")
 
     def __init__(
-        self, document: Document, name: str, attrs: dict[str, str], start: int, parent: Node | None, depth: int
+        self,
+        document: Document,
+        name: str,
+        attrs: dict[str, str],
+        start: int,
+        parent: Node | None,
+        depth: int,
     ) -> None:
         self.document = document
         self.name = name
@@ -157,7 +163,11 @@ class Document:
 
     def encode(self, source: bytes) -> bytes:
         """Turn rewritten UTF-8 back into the encoding of the original."""
-        return source if self.encoding == "utf-8" else _encode(source.decode("utf-8"), self.encoding, self.original)
+        return (
+            source
+            if self.encoding == "utf-8"
+            else _encode(source.decode("utf-8"), self.encoding, self.original)
+        )
 
 
 def digest(data: bytes) -> str:
@@ -195,7 +205,10 @@ def _to_utf8(data: bytes) -> tuple[bytes, str]:
     # Text encodings only: codecs such as "zlib" or "hex" are none, and CPython marks them so.
     if info is None or not getattr(info, "_is_text_encoding", True):
         raise VirtfixError(
-            "document.encoding", f"is not the text in {encoding} that it says it is", where="1:1", hint="save it as UTF-8"
+            "document.encoding",
+            f"is not the text in {encoding} that it says it is",
+            where="1:1",
+            hint="save it as UTF-8",
         )
     if back != data:
         raise VirtfixError(
@@ -244,7 +257,9 @@ def _tree(document: Document) -> Node:
         current.children.append(node)
         current = node
         if depth > MAX_DEPTH:
-            raise VirtfixError("document.depth", f"nested deeper than {MAX_DEPTH} elements", where=_place(parser))
+            raise VirtfixError(
+                "document.depth", f"nested deeper than {MAX_DEPTH} elements", where=_place(parser)
+            )
 
     def end(_name: str) -> None:
         nonlocal current
@@ -296,7 +311,9 @@ def _refuse_foreign(root: Node) -> None:
     if root.name == "domain":
         return
     hint = _WRAPPERS.get(root.name, "give the output of 'virsh dumpxml --inactive --security-info NAME'")
-    raise VirtfixError("document.root", f"the root element is <{root.name}>, not <domain>", where="1:1", hint=hint)
+    raise VirtfixError(
+        "document.root", f"the root element is <{root.name}>, not <domain>", where="1:1", hint=hint
+    )
 
 
 def _unescape(text: str) -> str:
@@ -305,7 +322,8 @@ def _unescape(text: str) -> str:
     if "&" not in text:
         return text
     return _REFERENCE.sub(
-        lambda found: _NAMED[found[3]] if found[3] else chr(int(found[1], 16) if found[1] else int(found[2])), text
+        lambda found: _NAMED[found[3]] if found[3] else chr(int(found[1], 16) if found[1] else int(found[2])),
+        text,
     )
 
 
@@ -332,7 +350,11 @@ class Element:
         return f"Element({self.name!r}, {self.attrs!r}, {self.children!r})"
 
     def to_json(self) -> dict[str, object]:
-        return {"name": self.name, "attrs": self.attrs, "children": [child.to_json() for child in self.children]}
+        return {
+            "name": self.name,
+            "attrs": self.attrs,
+            "children": [child.to_json() for child in self.children],
+        }
 
 
 class Splice:
@@ -455,7 +477,8 @@ def _lead(source: bytes, node: Node) -> bytes:
 def _render(element: Element, lead: bytes, unit: bytes, quote: str) -> bytes:
     mark = quote.encode("ascii")
     attrs = b"".join(
-        b" " + name.encode() + b"=" + mark + _escape(value, quote) + mark for name, value in element.attrs.items()
+        b" " + name.encode() + b"=" + mark + _escape(value, quote) + mark
+        for name, value in element.attrs.items()
     )
     head = lead + b"<" + element.name.encode() + attrs
     if not element.children:

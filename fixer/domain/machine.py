@@ -28,7 +28,21 @@ _I440FX = re.compile(r"pc$|ubuntu$|pc-i440fx(-.+)?$|pc-[01]\.\d+(-.+)?$|rhel[56]
 _X86 = frozenset({"x86_64", "i686", "i386", "i486", "i586"})
 # libvirt drivers whose guests QEMU does not run (docs/drivers.rst): virtio-pci rules do not hold there.
 _FOREIGN_TYPES = frozenset(
-    {"xen", "linux", "lxc", "openvz", "uml", "vmware", "vbox", "vz", "parallels", "hyperv", "bhyve", "phyp", "exe"}
+    {
+        "xen",
+        "linux",
+        "lxc",
+        "openvz",
+        "uml",
+        "vmware",
+        "vbox",
+        "vz",
+        "parallels",
+        "hyperv",
+        "bhyve",
+        "phyp",
+        "exe",
+    }
 )
 
 

@@ -78,7 +78,9 @@ class Domain:
         assert self.layout is not None
         order, at = self.layout.order, self.layout.at
         found: dict[str, list[Device]] = {}
-        for device in sorted((device for device in self.modes if device in at), key=lambda dev: order(at[dev])):
+        for device in sorted(
+            (device for device in self.modes if device in at), key=lambda dev: order(at[dev])
+        ):
             found.setdefault(device.driver, []).append(device)
         return found
 
@@ -122,7 +124,9 @@ class Domain:
     def _find_override(self, ref: str, head: str, child: str) -> Node | None:
         alias = (ref if ref.endswith("]") else head)[len("override[") : -1]
         override = self.override
-        device = override and next((node for node in override.children if node.attrs.get("alias") == alias), None)
+        device = override and next(
+            (node for node in override.children if node.attrs.get("alias") == alias), None
+        )
         if not device or ref.endswith("]"):
             return device or None
         if child == "frontend":

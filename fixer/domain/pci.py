@@ -33,7 +33,9 @@ _BUS_RULES: dict[str, tuple[int, int, int]] = {
 }
 # QEMU makes virtio modern-only behind an express bus that is no root bus (hw/virtio/virtio-pci.c).
 EXPRESS_PORTS = frozenset({"pcie-root-port", "pcie-switch-downstream-port", "pcie-switch-upstream-port"})
-CONVENTIONAL = frozenset({"pci-root", "pci-bridge", "pcie-to-pci-bridge", "dmi-to-pci-bridge", "pci-expander-bus"})
+CONVENTIONAL = frozenset(
+    {"pci-root", "pci-bridge", "pcie-to-pci-bridge", "dmi-to-pci-bridge", "pci-expander-bus"}
+)
 EXPANDERS = frozenset({"pci-expander-bus", "pcie-expander-bus"})
 ROOTS = frozenset({"pci-root", "pcie-root"})
 
@@ -96,7 +98,9 @@ class Layout:
 
     __slots__ = ("at", "buses", "devices", "family", "holder", "top")
 
-    def __init__(self, family: Family, devices: list[Device], buses: list[Bus], at: dict[Device, Address]) -> None:
+    def __init__(
+        self, family: Family, devices: list[Device], buses: list[Bus], at: dict[Device, Address]
+    ) -> None:
         self.family = family
         self.devices = devices
         self.buses = buses
@@ -408,7 +412,11 @@ def _assign(
     for device in todo:
         if device in at:
             continue
-        address = _companion(addresses, device, at) if device.model in d.USB2_COMPANIONS else addresses.next(flags[device])
+        address = (
+            _companion(addresses, device, at)
+            if device.model in d.USB2_COMPANIONS
+            else addresses.next(flags[device])
+        )
         addresses.take(address, flags[device])
         at[device] = address
     return at
@@ -447,7 +455,9 @@ def _q35(addresses: _Addresses, devices: list[Device], todo: list[Device], at: d
         addresses.take(HDA, 0)
 
 
-def _piix(addresses: _Addresses, devices: list[Device], todo: list[Device], at: dict[Device, Address]) -> None:
+def _piix(
+    addresses: _Addresses, devices: list[Device], todo: list[Device], at: dict[Device, Address]
+) -> None:
     """What the PIIX3 holds (qemuDomainValidateDevicePCISlotsPIIX3)."""
     for device in todo:
         if device.type == "ide" and device.index == 0:
@@ -459,7 +469,9 @@ def _piix(addresses: _Addresses, devices: list[Device], todo: list[Device], at: 
     _primary_video(addresses, devices, at, 2 << 3)
 
 
-def _primary_video(addresses: _Addresses, devices: list[Device], at: dict[Device, Address], address: Address) -> None:
+def _primary_video(
+    addresses: _Addresses, devices: list[Device], at: dict[Device, Address], address: Address
+) -> None:
     video = next((device for device in devices if device.tag == "video"), None)
     if video is None or video in at or video.model in {"none", "ramfb"}:
         return

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from fixer.domain.devices import Address, Device
 from fixer.domain.pci import CONVENTIONAL, HDA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fixer.domain.devices import Address, Device
     from fixer.domain.model import Domain
     from fixer.domain.pci import Bus
 

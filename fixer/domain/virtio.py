@@ -6,6 +6,7 @@ an express bus that is no root bus, off elsewhere; the -transitional and -non-tr
 
 from __future__ import annotations
 
+import itertools
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ class Properties:
 
     def _read_commandline(self, commandline: Node) -> None:
         values = [node.attrs.get("value", "") for node in commandline.children if node.name.endswith(":arg")]
-        for flag, value in zip(values, values[1:], strict=False):
+        for flag, value in itertools.pairwise(values):
             if flag in {"-global", "--global"}:
                 parsed = _parse_global(value)
                 if parsed is not None:

@@ -34,7 +34,8 @@ def encode_plan(plan: Plan, source: str) -> dict[str, Any]:
         "unresolved": [_finding(finding) for finding in plan.unresolved],
         "changes": [_change(change) for change in plan.changes],
         "consequences": [
-            {"code": item.code, "devices": list(item.devices), "text": item.text} for item in plan.consequences
+            {"code": item.code, "devices": list(item.devices), "text": item.text}
+            for item in plan.consequences
         ],
         "skips": [skip._asdict() for skip in plan.skips],
         "edits": [encode_edit(edit) for edit in plan.edits],

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from fixer.domain.model import Domain
     from fixer.planning.plan import Change
     from fixer.policy.model import GuestCapabilities
-    from fixer.remedies.base import Desk
-    from fixer.planning.solve import Solution
 
 # What a NIC's name hangs on (policy: naming.nic), and what a move that keeps the order does to it.
 _NIC = {
@@ -38,7 +36,9 @@ def consequences(
 def _all(
     before: Domain, after: Domain, changes: tuple[Change, ...], guest: GuestCapabilities, capacity: int
 ) -> Iterator[Consequence]:
-    yield Consequence("restart", (), "takes effect at the next full stop and start; a reboot keeps the old devices")
+    yield Consequence(
+        "restart", (), "takes effect at the next full stop and start; a reboot keeps the old devices"
+    )
     moved = [change for change in changes if change.address_before != change.address_after]
     nics = tuple(change.device for change in moved if change.driver == "net")
     if nics:
@@ -49,30 +49,48 @@ def _all(
         yield from _disk_consequences(before, disks, guest)
     lost = tuple(change.device for change in changes if change.remedy == "integrated")
     if lost:
-        yield Consequence("hotplug", lost, "can not be hot-plugged or unplugged on pcie.0; ask for it with --hotplug")
-    if any(change.remedy == "bridge" or change.remedy == "transitional" for change in changes):
+        yield Consequence(
+            "hotplug", lost, "can not be hot-plugged or unplugged on pcie.0; ask for it with --hotplug"
+        )
+    if any(change.remedy in {"bridge", "transitional"} for change in changes):
         yield Consequence("hotplug-bridge", (), _shpc(guest))
     tainted = tuple(change.device for change in changes if change.remedy == "override")
     if tainted:
         yield Consequence(
-            "taint", tainted, "libvirt marks the domain tainted (custom-device) and needs version 8.2.0 or later"
+            "taint",
+            tainted,
+            "libvirt marks the domain tainted (custom-device) and needs version 8.2.0 or later",
         )
-    written = tuple(change.device for change in changes if not change.listed and before.by_key[change.device].implicit)
+    written = tuple(
+        change.device for change in changes if not change.listed and before.by_key[change.device].implicit
+    )
     if written:
-        yield Consequence("implicit", written, "libvirt adds it by itself; it is written down so that it gets a place")
+        yield Consequence(
+            "implicit", written, "libvirt adds it by itself; it is written down so that it gets a place"
+        )
     used = sum(after.io_windows.values())
     if used:
         firmware = "OVMF" if before.firmware.kind == "uefi" else "SeaBIOS"
-        yield Consequence("io-windows", (), f"I/O windows: {used} of the {capacity} that {firmware} has room for")
+        yield Consequence(
+            "io-windows", (), f"I/O windows: {used} of the {capacity} that {firmware} has room for"
+        )
 
 
-def _disk_consequences(before: Domain, disks: tuple[str, ...], guest: GuestCapabilities) -> Iterator[Consequence]:
+def _disk_consequences(
+    before: Domain, disks: tuple[str, ...], guest: GuestCapabilities
+) -> Iterator[Consequence]:
     if guest.family == "windows":
-        yield Consequence("windows-disks", disks, "Windows finds new hardware; data disks may come up offline")
+        yield Consequence(
+            "windows-disks", disks, "Windows finds new hardware; data disks may come up offline"
+        )
     elif guest.disk_naming.value == "content-bound":
-        yield Consequence("disk-names", disks, "disks keep their order; this guest finds them by UUID, label or LVM")
+        yield Consequence(
+            "disk-names", disks, "disks keep their order; this guest finds them by UUID, label or LVM"
+        )
     else:
-        yield Consequence("disk-names", disks, "disks keep their order, and so their names /dev/vda, /dev/sda, ...")
+        yield Consequence(
+            "disk-names", disks, "disks keep their order, and so their names /dev/vda, /dev/sda, ..."
+        )
     if before.firmware.kind == "uefi":
         text = "UEFI boot entries that name a disk by its PCI path no longer match; the boot order of the XML holds"
         yield Consequence("uefi-entries", disks, text)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.diagnose import diagnose
-from fixer.domain.document import apply_splices
 from fixer.domain.devices import short_address
+from fixer.domain.document import apply_splices
 from fixer.domain.edits import splices as splices_of
 from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError
@@ -50,7 +50,7 @@ def make_plan(domain: Domain, request: Request) -> Plan:
     identity = identify(request.os, domain.libosinfo_ids(), request.assume, request.policies)
     guest = identity.capabilities
     if guest is None:
-        return _without_guest(domain, identity, request)
+        return _without_guest(domain, identity)
     return _plan_for(domain, guest, _guest_value(identity, guest), request)
 
 
@@ -141,7 +141,9 @@ def _starving(domain: Domain, capacity: int) -> tuple[Finding, ...]:
     at = domain.layout.at
     ports = sorted(windows)
     first = [device for device, address in at.items() if domain.layout.top[address >> 8] == ports[0]]
-    why = f"{used} ports with I/O below them, and the firmware has room for {capacity}: the lowest buses starve"
+    why = (
+        f"{used} ports with I/O below them, and the firmware has room for {capacity}: the lowest buses starve"
+    )
     names = ", ".join(device.key for device in first if not device.is_bridge)
     return (Finding(Code.IO_WINDOWS, Severity.BREAKS_BOOT, names, why, domain.firmware.how, curable=False),)
 
@@ -173,7 +175,11 @@ def _why(choice: Choice) -> str:
     if dearer:
         return f"price {choice.taken.price}; others: {', '.join(dearer)}"
     refused = [offer for offer in choice.offers if offer.refusal]
-    return f"{refused[0].remedy} is not feasible: {refused[0].refusal}" if refused else f"price {choice.taken.price}"
+    return (
+        f"{refused[0].remedy} is not feasible: {refused[0].refusal}"
+        if refused
+        else f"price {choice.taken.price}"
+    )
 
 
 def _place(domain: Domain, device: Device) -> str:
@@ -208,15 +214,19 @@ def _no_guest(domain: Domain, request: Request) -> Guest:
     return Guest(identity.id, name, "", identity.how, identity.evidence, "")
 
 
-def _without_guest(domain: Domain, identity: GuestIdentity, request: Request) -> Plan:
+def _without_guest(domain: Domain, identity: GuestIdentity) -> Plan:
     """Plan for a guest that nobody names: fine where even a legacy guest would need nothing."""
     from fixer.policy.model import ASSUMED_LEGACY  # noqa: PLC0415 - the rare way
 
     if not any(finding.curable for finding in diagnose(domain, ASSUMED_LEGACY)):
         guest = Guest("", "unknown guest", "", "unknown", identity.evidence, "")
-        return _untouched(domain, guest, Skip("guest", "unknown, and no device would change for a legacy guest"))
+        return _untouched(
+            domain, guest, Skip("guest", "unknown, and no device would change for a legacy guest")
+        )
     raise VirtfixError(
         "guest.unknown",
-        "nothing says which OS the guest runs" if not identity.id else f"no policy knows the guest '{identity.id}'",
+        "nothing says which OS the guest runs"
+        if not identity.id
+        else f"no policy knows the guest '{identity.id}'",
         hint="give --os ID (as 'rhel6.9'), or --assume legacy|modern",
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.diagnose import is_hidden
+from fixer.domain.edits import SetAddress
 from fixer.domain.places import FIRST, LAST, Rank
 from fixer.domain.virtio import Mode
 from fixer.remedies import load_remedies
 from fixer.remedies.base import Case, Desk, Offer
 from fixer.remedies.override import modern_off_edits
 
-from fixer.domain.edits import SetAddress
 if TYPE_CHECKING:
     from fixer.domain.devices import Address, Device
     from fixer.domain.edits import Edit
@@ -39,6 +39,8 @@ class Choice(NamedTuple):
 
 
 class Solution(NamedTuple):
+    """The choices, their edits, and the I/O windows used of those that the firmware has."""
+
     choices: tuple[Choice, ...]
     edits: tuple[Edit, ...]
     windows: int
@@ -64,11 +66,15 @@ def solve(
     if settle_all:
         todo.update(dict.fromkeys(_floating(domain, {device.driver for device in todo}, todo, lost)))
     desk, choices = _settle(domain, guest, site, todo, remedies, all_offers=all_offers, settle_all=settle_all)
-    moved = {choice.case.device.driver for choice in choices if choice.taken is not None and choice.taken.spot}
+    moved = {
+        choice.case.device.driver for choice in choices if choice.taken is not None and choice.taken.spot
+    }
     companions = _floating(domain, moved, todo, lost)
     if companions:
         todo.update(dict.fromkeys(companions))
-        desk, choices = _settle(domain, guest, site, todo, remedies, all_offers=all_offers, settle_all=settle_all)
+        desk, choices = _settle(
+            domain, guest, site, todo, remedies, all_offers=all_offers, settle_all=settle_all
+        )
     edits = _edits(choices, desk, remedies)
     if settle_all:
         edits += tuple(edit for key in sorted(lost) for edit in _pin(domain.by_key[key], desk))
@@ -82,7 +88,10 @@ def _floating(
     return [
         device
         for device in domain.modes
-        if device.driver in drivers and device.address is None and device not in todo and device.key not in lost
+        if device.driver in drivers
+        and device.address is None
+        and device not in todo
+        and device.key not in lost
     ]
 
 
@@ -137,7 +146,9 @@ def _share_out(desk: Desk, todo: list[Device]) -> None:
             keep = overrides[len(overrides) - room :]
         desk.override_quota = frozenset(keep)
     # A slot is kept for a bridge where one may be needed, which costs nothing while there is room.
-    desk.places.plan_root(len(todo), spare=1 if site.hotplug or len(todo) > len(desk.places.free_slots()) else 0)
+    desk.places.plan_root(
+        len(todo), spare=1 if site.hotplug or len(todo) > len(desk.places.free_slots()) else 0
+    )
 
 
 class _Ranks:

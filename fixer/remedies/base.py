@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fixer.domain.devices import Address, Device
 from fixer.domain.document import Element
 from fixer.domain.edits import AddElement, Edit, SetAddress, SetAttribute, address_element
+from fixer.domain.pci import EXPRESS_PORTS
 from fixer.domain.places import Places, Rank, Spot
-from fixer.domain.virtio import EXPRESS_PORTS, Mode
+from fixer.domain.virtio import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fixer.domain.devices import Address, Device
     from fixer.domain.model import Domain
     from fixer.policy.model import SitePreferences
 
@@ -201,7 +202,7 @@ def move_edits(case: Case, spot: Spot, model: str | None, desk: Desk) -> list[Ed
     device = case.device
     shared = spot.address in desk.multifunction
     if device.node is None:
-        children = (address_element(spot.address, multifunction=shared),)
+        children: tuple[Element, ...] = (address_element(spot.address, multifunction=shared),)
         if case.legacy_only:  # its override hangs on an alias
             children = (Element("alias", {"name": alias_for(device)}), *children)
         return [implicit_with(device, children, model)]

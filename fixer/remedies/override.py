@@ -101,11 +101,15 @@ def _override_edits(desk: Desk, alias: str, properties: list[tuple[str, str, str
     if domain.find(f"override[{alias}]") is not None:
         return [*found, AddElement(f"override[{alias}]", frontend, "")]
     if not prefix:
-        found.append(SetAttribute("domain", "xmlns:qemu", domain.root.attrs.get("xmlns:qemu"), QEMU_NAMESPACE))
+        found.append(
+            SetAttribute("domain", "xmlns:qemu", domain.root.attrs.get("xmlns:qemu"), QEMU_NAMESPACE)
+        )
     entry = Element(f"{name}:device", {"alias": alias}, (frontend,))
     return [*found, AddElement("override", entry, "")]
 
 
 def _prefix(attrs: dict[str, str]) -> str:
     """Return the prefix that the root binds to libvirt's QEMU namespace, '' where it binds none."""
-    return next((name[6:] for name, uri in attrs.items() if uri == QEMU_NAMESPACE and name.startswith("xmlns:")), "")
+    return next(
+        (name[6:] for name, uri in attrs.items() if uri == QEMU_NAMESPACE and name.startswith("xmlns:")), ""
+    )

@@ -24,7 +24,9 @@ def offer(case: Case, desk: Desk) -> Offer:
         return Offer(NAME, f"{case.forced} is set on it, which a transitional model does not know")
     if desk.right_place(case):
         if case.device.variant and case.current is not None and case.low < case.current < case.high:
-            return Offer(NAME, "", desk.price(NAME, moved=False), note="the place is right; the model changes")
+            return Offer(
+                NAME, "", desk.price(NAME, moved=False), note="the place is right; the model changes"
+            )
         return Offer(NAME, "the place is right already")
     if desk.domain.machine.family is not Family.Q35:
         return Offer(NAME, "the machine has no express ports to come from")

@@ -38,7 +38,8 @@ def regions(source: bytes, splices: list[Splice]) -> tuple[list[bytes], list[Reg
     while index < len(splices):
         first = min(bisect_right(ends, splices[index].start), len(lines) - 1)
         at = start = ends[first - 1] if first else 0
-        last, text = first, []
+        text: list[bytes] = []
+        last = first
         while index < len(splices) and (splices[index].start < ends[last] or last == len(lines) - 1):
             splice = splices[index]
             text += (source[at : splice.start], splice.new)

@@ -34,7 +34,11 @@ def render(plan: Plan, name: str, *, width: int = 80, color: bool = False, expla
 
     out = StringIO()
     console = Console(
-        file=out, width=width, color_system="standard" if color else None, force_terminal=color, highlight=False
+        file=out,
+        width=width,
+        color_system="standard" if color else None,
+        force_terminal=color,
+        highlight=False,
     )
     _head(console, plan, name)
     if plan.changes:
@@ -125,7 +129,8 @@ def _offers(console: Console, changes: tuple[Change, ...]) -> None:
     for change in changes:
         rows.append(f"{change.device}: {change.remedy} chosen; {change.why}")
         rows += [
-            f"  {offer.remedy}: " + (f"not feasible, {offer.refusal}" if offer.refusal else f"price {offer.price}")
+            f"  {offer.remedy}: "
+            + (f"not feasible, {offer.refusal}" if offer.refusal else f"price {offer.price}")
             for offer in change.others
         ]
     _list(console, "Why, and the other remedies", rows)

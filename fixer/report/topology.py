@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fixer.domain.devices import Device
-from fixer.domain.pci import LPC, SMBUS
 from fixer.domain.machine import Family
+from fixer.domain.pci import LPC, SMBUS
 from fixer.domain.virtio import Mode
 from fixer.errors import printable
 
 if TYPE_CHECKING:
+    from fixer.domain.devices import Device
     from fixer.domain.model import Domain
     from fixer.domain.pci import Layout
 
@@ -106,7 +106,9 @@ def render(lines: list[Line], *, color: bool) -> str:
     return "".join(_paint(line.text, line.tint, color=color) + "\n" for line in lines)
 
 
-def side_by_side(before: list[Line], after: list[Line], width: int, *, color: bool, unicode: bool = True) -> str:
+def side_by_side(
+    before: list[Line], after: list[Line], width: int, *, color: bool, unicode: bool = True
+) -> str:
     """Return two trees beside one another in ``width`` columns, cut where they must be."""
     bar = " │ " if unicode else " | "
     left = min(max(len(line.text) for line in before), (width - len(bar)) // 2)
@@ -120,7 +122,9 @@ def side_by_side(before: list[Line], after: list[Line], width: int, *, color: bo
     out = []
     for text, tint, other, other_tint in rows:
         cut, other_cut = _cut(text, left, ellipsis), _cut(other, right, ellipsis)
-        out.append(_paint(cut.ljust(left), tint, color=color) + bar + _paint(other_cut, other_tint, color=color))
+        out.append(
+            _paint(cut.ljust(left), tint, color=color) + bar + _paint(other_cut, other_tint, color=color)
+        )
     return "\n".join(line.rstrip() for line in out) + "\n"
 
 
