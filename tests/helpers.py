@@ -158,7 +158,7 @@ def modes(subject: Domain) -> dict[str, str]:
 
 
 def order(subject: Domain) -> dict[str, list[str]]:
-    return {driver: [device.key for device in found] for driver, found in subject.by_driver().items()}
+    return {driver: [device.key for device in found] for driver, found in subject.by_driver.items()}
 
 
 def remedies(made: Plan) -> dict[str, str]:
@@ -184,3 +184,82 @@ def corpus() -> list[Path]:
     """Return the XML files of VIRTFIX_CORPUS, or of shared/corpus beside the repository; [] without."""
     folder = Path(os.environ.get("VIRTFIX_CORPUS") or ROOT.parent / "shared" / "corpus")
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+# --- The invariants of docs/architecture.md, checked without planning/prove.py ------------------------
+
+CURED = {"legacy", "transitional"}
+
+
+def check_invariants(xml: str | bytes, made: Plan, os: str | None = "rhel6", **asked: object) -> None:
+    """Assert that a plan holds invariants 1 to 8, by means of its own."""
+    before, after = read(xml), read(made.result)
+    source, result = data(xml), made.result
+    if not made.edits:
+        assert result == source, "1: nothing to do, the same bytes"
+    again = plan(result, os, **asked)
+    assert again.edits == (), f"2: the second plan still changes {[change.device for change in again.changes]}"
+    assert again.result == result
+    _check_untouched(before, made)
+    _check_places(after)
+    if before.layout is None:
+        return
+    unresolved = {key for finding in made.unresolved for key in finding.device.split(", ")}
+    keys = {driver: [key for key in found if key not in unresolved] for driver, found in order(before).items()}
+    now = {driver: [key for key in found if key not in unresolved] for driver, found in order(after).items()}
+    assert keys == now, "5: devices of one driver keep their order"
+    guest = policies().find(os) if os else None
+    for device, mode in after.modes.items():
+        driven = guest is not None and not guest.is_modern and guest.drives(device.driver).value == "yes"
+        if driven and device.key not in unresolved:
+            good = {"legacy"} if guest.legacy_only else CURED
+            assert mode.value in good, f"6: {device.key} is {mode.value} and nobody says so"
+    room = {"uefi": 9, "bios": 14}[before.firmware.kind]
+    used, was = sum(after.io_windows.values()), sum(before.io_windows.values())
+    assert used <= max(room, was), f"7: {used} I/O windows of {room}"
+    if was > room:
+        assert any(finding.code.value == "VF006" for finding in made.unresolved), "7: starving, and not said"
+    _check_accounted(before, after, made)
+
+
+def _check_untouched(before: Domain, made: Plan) -> None:
+    """3: take the new text out of the result, and the old text that it replaces is all that is missing."""
+    source, rest, at_byte = before.document.source, made.after.document.source, 0
+    for splice in made.splices:
+        kept = source[at_byte : splice.start]
+        assert rest.startswith(kept), f"3: bytes before {splice.start} changed"
+        rest = rest[len(kept) :]
+        assert rest.startswith(splice.new)
+        rest, at_byte = rest[len(splice.new) :], splice.end
+        assert b"<!--" not in source[splice.start : splice.end], "3: a comment is gone"
+    assert rest == source[at_byte:], "3: bytes behind the last edit changed"
+
+
+def _check_places(after: Domain) -> None:
+    """4: unique, legal, visible. That the result could be read shows legality; the rest is counted here."""
+    if after.layout is None:
+        return
+    places_of = list(after.layout.at.values())
+    assert len(set(places_of)) == len(places_of), "4: an address twice"
+    reserved = {0, 0x1F << 3, 0x1F << 3 | 3}
+    assert not reserved & set(places_of), "4: an address of the chipset"
+    for device, address in after.layout.at.items():
+        if address & 7 and device.driver and device.node is not None and "ua-virtfix" not in device.alias:
+            head = after.layout.holder.get(address & ~7)
+            if head is not None and head.address is not None:
+                assert head.multifunction != "off", f"4: {device.key} hides behind {head.key}"
+
+
+def _check_accounted(before: Domain, after: Domain, made: Plan) -> None:
+    """8: what differs between the two domains is what the edits name."""
+    named = {edit.at.partition("]/")[0] + ("]" if "]/" in edit.at else "") for edit in made.edits}
+    named |= {edit.at.partition("/")[0] for edit in made.edits}
+    named |= {getattr(edit, "key", "") for edit in made.edits}
+    for key, device in before.by_key.items():
+        now = after.by_key.get(key)
+        assert now is not None, f"8: {key} is gone"
+        if device.node is not None and now.node is not None and device.node.raw != now.node.raw:
+            assert key in named, f"8: {key} changed without an edit"
+    for key, device in after.by_key.items():
+        if device.node is not None and (key not in before.by_key or before.by_key[key].node is None):
+            assert key in named, f"8: {key} appeared without an edit"

@@ -41,8 +41,9 @@ def run(paths: list[str], settings: Settings, target: Target, *, jobs: int, deta
     for outcome in batch.run(paths, Job(_prepare, _one, (settings, target)), jobs=jobs):
         counts[outcome.status] += 1
         sys.stdout.buffer.write(outcome.output)
-        sys.stdout.flush()
-        sys.stderr.write(outcome.notes)
+        if outcome.notes:
+            sys.stdout.flush()
+            sys.stderr.write(outcome.notes)
     if len(paths) > 1:
         sys.stderr.write(summary(counts).replace("to change", "changed"))
     counts["pending"] = 0  # what was pending is done

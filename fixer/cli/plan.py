@@ -42,8 +42,9 @@ def run(paths: list[str], settings: Settings, view: View, *, out: str, jobs: int
     with _Output(view, many=many) as output, _saving(out, many=many) as saved:
         for outcome in outcomes:
             counts[outcome.status] += 1
-            sys.stdout.flush()
-            sys.stderr.write(outcome.notes)
+            if outcome.notes:
+                sys.stdout.flush()
+                sys.stderr.write(outcome.notes)
             output.add(outcome.output)
             if saved is not None and outcome.saved:
                 saved.add(outcome.saved.encode())

@@ -56,23 +56,14 @@ _WRAPPERS = {
 class Node:
     """One element: name as written, attributes decoded, and where its tags stand in the bytes."""
 
-    __slots__ = ("attrs", "children", "close", "depth", "document", "name", "parent", "start")
+    # No link upwards and none to the document: a tree without rings is freed as soon as it is let go.
+    __slots__ = ("attrs", "children", "close", "name", "source", "start")
 
-    def __init__(
-        self,
-        document: Document,
-        name: str,
-        attrs: dict[str, str],
-        start: int,
-        parent: Node | None,
-        depth: int,
-    ) -> None:
-        self.document = document
+    def __init__(self, source: bytes, name: str, attrs: dict[str, str], start: int) -> None:
+        self.source = source
         self.name = name
         self.attrs = attrs
         self.start = start
-        self.parent = parent
-        self.depth = depth
         self.children: list[Node] = []
         # First byte of the end tag. expat reports the end of <name/> at the byte behind it.
         self.close = start
@@ -80,36 +71,36 @@ class Node:
     @property
     def open_end(self) -> int:
         """Byte index behind the ``>`` of the start tag."""
-        found = _START_TAG_END.match(self.document.source, self.start)
+        found = _START_TAG_END.match(self.source, self.start)
         assert found is not None, "expat accepted this tag"
         return found.end()
 
     @property
     def empty_tag(self) -> bool:
         """Whether the element is written <name/>."""
-        return self.document.source[self.close - 2 : self.close] == b"/>" and self.close == self.open_end
+        return self.source[self.close - 2 : self.close] == b"/>" and self.close == self.open_end
 
     @property
     def end(self) -> int:
         """Byte index behind the whole element."""
         if self.empty_tag:
             return self.open_end
-        return self.document.source.index(b">", self.close) + 1
+        return self.source.index(b">", self.close) + 1
 
     @property
     def line(self) -> int:
-        return self.document.source.count(b"\n", 0, self.start) + 1
+        return self.source.count(b"\n", 0, self.start) + 1
 
     @property
     def raw(self) -> bytes:
-        return self.document.source[self.start : self.end]
+        return self.source[self.start : self.end]
 
     @property
     def text(self) -> str:
         """Character data directly inside an element without children, entities decoded, trimmed."""
         if self.empty_tag or self.children:
             return ""
-        return _unescape(self.document.source[self.open_end : self.close].decode("utf-8")).strip()
+        return _unescape(self.source[self.open_end : self.close].decode("utf-8")).strip()
 
     def find(self, name: str) -> Node | None:
         for child in self.children:
@@ -128,20 +119,20 @@ class Node:
             yield node
             todo.extend(reversed(node.children))
 
-    def namespace(self, prefix: str) -> str:
-        """Return the URI that ``prefix`` is bound to here, or '' (XML names, section 6.1)."""
-        name = f"xmlns:{prefix}" if prefix else "xmlns"
-        node: Node | None = self
-        while node is not None:
-            if name in node.attrs:
-                return node.attrs[name]
-            node = node.parent
-        return ""
+    def children_in(self, uri: str, local: str, scope: dict[str, str] | None = None) -> list[Node]:
+        """Return the children that are ``local`` of the namespace ``uri``, whatever their prefix.
 
-    def is_in(self, uri: str, local: str) -> bool:
-        """Tell whether this element is ``local`` of the namespace ``uri``, whatever its prefix."""
-        prefix, _, name = self.name.rpartition(":")
-        return name == local and self.namespace(prefix) == uri
+        ``scope`` are the attributes that bind prefixes further out (Namespaces in XML 1.0, section 6.1).
+        """
+        bound = {**(scope or {}), **self.attrs}
+        found = []
+        for child in self.children:
+            prefix, _, name = child.name.rpartition(":")
+            if name == local:
+                key = f"xmlns:{prefix}" if prefix else "xmlns"
+                if child.attrs.get(key, bound.get(key)) == uri:
+                    found.append(child)
+        return found
 
 
 class Document:
@@ -154,7 +145,7 @@ class Document:
         self.original = original
         self.source = source
         self.encoding = encoding
-        self.root = _tree(self)
+        self.root = _tree(source)
         _refuse_foreign(self.root)
 
     @property
@@ -240,32 +231,24 @@ def _encode(text: str, encoding: str, original: bytes) -> bytes:
     return text.encode(encoding)
 
 
-def _tree(document: Document) -> Node:
-    source = document.source
+def _tree(source: bytes) -> Node:
     # The transcoded text may still declare its old encoding; the argument overrides it.
     parser = expat.ParserCreate("utf-8")
-    root: Node | None = None
-    current: Node | None = None
+    open_nodes: list[Node] = []
+    roots: list[Node] = []
+    push, pop = open_nodes.append, open_nodes.pop
 
     def start(name: str, attrs: dict[str, str]) -> None:
-        nonlocal root, current
-        if current is None:
-            root = current = Node(document, name, attrs, parser.CurrentByteIndex, None, 1)
-            return
-        depth = current.depth + 1
-        node = Node(document, name, attrs, parser.CurrentByteIndex, current, depth)
-        current.children.append(node)
-        current = node
-        if depth > MAX_DEPTH:
+        node = Node(source, name, attrs, parser.CurrentByteIndex)
+        (open_nodes[-1].children if open_nodes else roots).append(node)
+        push(node)
+        if len(open_nodes) > MAX_DEPTH:
             raise VirtfixError(
                 "document.depth", f"nested deeper than {MAX_DEPTH} elements", where=_place(parser)
             )
 
     def end(_name: str) -> None:
-        nonlocal current
-        assert current is not None
-        current.close = parser.CurrentByteIndex
-        current = current.parent
+        pop().close = parser.CurrentByteIndex
 
     def doctype(*_: object) -> None:
         raise VirtfixError(
@@ -287,8 +270,9 @@ def _tree(document: Document) -> Node:
             where=f"{error.lineno}:{error.offset + 1}",
             hint=_malformed_hint(source),
         ) from None
-    assert root is not None, "expat refuses a document without an element"
-    return root
+    finally:  # the handlers know the parser, and it knows them
+        parser.StartElementHandler = parser.EndElementHandler = parser.StartDoctypeDeclHandler = None
+    return roots[0]
 
 
 def _place(parser: expat.XMLParserType) -> str:

@@ -89,10 +89,12 @@ class Domain:
         metadata = self.root.find("metadata")
         if metadata is None:
             return []
+        outer = {**self.root.attrs, **metadata.attrs}
         return [
             (node.attrs["id"], f"line {node.line}")
-            for node in metadata.iter()
-            if node.name.endswith("os") and "id" in node.attrs and node.is_in(LIBOSINFO_NAMESPACE, "os")
+            for holder in metadata.children_in(LIBOSINFO_NAMESPACE, "libosinfo", self.root.attrs)
+            for node in holder.children_in(LIBOSINFO_NAMESPACE, "os", outer)
+            if "id" in node.attrs
         ]
 
     @cached_property
@@ -136,7 +138,7 @@ class Domain:
     @property
     def override(self) -> Node | None:
         """The <qemu:override> element, whatever its prefix."""
-        return next((n for n in self.root.children if n.is_in(virtio.QEMU_NAMESPACE, "override")), None)
+        return next(iter(self.root.children_in(virtio.QEMU_NAMESPACE, "override")), None)
 
 
 def read_domain(data: bytes) -> Domain:

@@ -290,7 +290,9 @@ def place(family: Family, devices: list[Device]) -> Layout:
         bridges += added  # libvirt appends what it adds, and gives addresses in that order
         devices = bridges + [device for device in devices if not device.is_bridge]
         flags.update((device, device.connect) for device in added)
-    if added or any(device.address is None for device in at):
+    # The dry pass of pcie-root reserves nothing that the second would not, unless it added buses.
+    floating = any(device.address is None for device in at)
+    if added or (floating and family is not Family.Q35):
         addresses = _Addresses(_buses(bridges, root, len(addresses.buses)), dry=False)
         at = _assign(family, addresses, devices, flags)
     layout = Layout(family, devices, addresses.buses, at)

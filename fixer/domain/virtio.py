@@ -70,12 +70,10 @@ class Properties:
     def __init__(self, root: Node) -> None:
         self.by_alias: dict[str, dict[str, str]] = {}
         self.by_type: list[tuple[str, str, str]] = []
-        for node in root.children:
-            if ":" not in node.name:
-                continue
-            if node.is_in(QEMU_NAMESPACE, "override"):
+        if any(":" in node.name for node in root.children):
+            for node in root.children_in(QEMU_NAMESPACE, "override"):
                 self._read_override(node)
-            elif node.is_in(QEMU_NAMESPACE, "commandline"):
+            for node in root.children_in(QEMU_NAMESPACE, "commandline"):
                 self._read_commandline(node)
 
     def _read_override(self, override: Node) -> None:

@@ -275,7 +275,9 @@ def _pin(device: Device, desk: Desk) -> list[Edit]:
         return []
     layout = desk.places.layout
     address = layout.at[device]
-    controller = layout.buses[address >> 8].controller
-    if desk.bridges and (controller is None or controller.node is None):
+    bus = layout.buses[address >> 8]
+    implicit = bus.controller is None or bus.controller.node is None
+    # A bus without a controller in the XML becomes a root port, whatever it would have been.
+    if implicit and bus.index and (desk.bridges or bus.model != "pcie-root-port"):
         return []
     return [SetAddress(device.key, None, address, multifunction=False)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import oracle as libvirt_oracle
 import pytest
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # tests/helpers.py
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -1,0 +1,103 @@
+"""A guest without a driver for virtio 1.0 boots the rewritten samples and finds all it had, in its order."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import helpers
+import pytest
+
+legacy_guest = pytest.importorskip("legacy_guest")  # needs libvirt-python
+import oracle as libvirt_oracle  # noqa: E402 - behind the check for libvirt
+
+pytestmark = [pytest.mark.real, pytest.mark.boot]
+
+WISHES: dict[str, dict[str, Any]] = {
+    "integrated": {"strategy": "integrated"},
+    "bridge": {"strategy": "bridge"},
+    "transitional": {"strategy": "transitional"},
+    "override": {"strategy": "override"},
+    "no strategy": {},
+    "hotplug": {"hotplug": ("block", "net")},
+}
+# (sample, the guest where the file does not name it)
+REWRITTEN = {
+    "rhel6-q35-ovmf": None,
+    "handwritten-noaddr": "centos6.10",
+    "many-disks-q35": None,
+    "windows2008r2-q35": None,
+    "debian7-bridge": None,
+}
+UNCHANGED = ("already-right", "i440fx-rhel6")
+
+
+def grouped(sample: str, *rest: str) -> Any:
+    """Keep the boots of one sample in one process, where its original is booted once."""
+    mark = pytest.mark.xdist_group(f"boot {sample}")
+    return pytest.param(sample, *rest, marks=mark, id=" ".join((sample, *rest)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _able() -> None:
+    lacking = legacy_guest.why_unavailable()
+    if lacking and os.environ.get("VIRTFIX_REQUIRE_REAL"):
+        pytest.fail(lacking)
+    if lacking:
+        pytest.skip(lacking)
+
+
+@cache
+def sample_bytes(sample: str) -> bytes:
+    return (helpers.ROOT / "samples" / f"{sample}.xml").read_bytes()
+
+
+@cache
+def booted(dump: str, *, legacy: bool) -> Any:
+    """Boot what libvirt made of a domain; two plans with one result share the boot."""
+    return legacy_guest.boot(dump, legacy=legacy)
+
+
+@cache
+def defined(xml: bytes) -> str:
+    return libvirt_oracle.define(xml)
+
+
+@pytest.mark.parametrize(("sample", "wish"), [grouped(name, wish) for name in REWRITTEN for wish in WISHES])
+def test_a_legacy_guest_finds_everything_where_it_was(sample: str, wish: str) -> None:
+    """The original boots with a modern driver and tells the order; the rewritten one with a legacy driver."""
+    original = booted(defined(sample_bytes(sample)), legacy=False)
+    plan = helpers.plan(sample_bytes(sample), REWRITTEN[sample], **WISHES[wish])
+    report = booted(defined(plan.result), legacy=True)
+    assert not plan.unresolved
+    assert report.legacy_disks == [disk.target for disk in original.disks], report.log
+    assert report.legacy_nics == [nic.mac for nic in original.nics], report.log
+    assert report.legacy_drivers == original.drivers, report.log
+    assert report.unmapped == frozenset()
+
+
+@pytest.mark.parametrize("sample", [grouped(name) for name in REWRITTEN])
+def test_the_originals_show_what_is_wrong_and_the_oracle_knows_the_order(sample: str) -> None:
+    """Before, a legacy guest lacks what sits on root ports. Its order is the one that the oracle reads."""
+    dump = defined(sample_bytes(sample))
+    before = booted(dump, legacy=False)
+    order = libvirt_oracle.guest_order(dump)
+    virtio_disks = [disk.target for disk in before.disks if disk.scsi is None]
+    assert [f"disk[{name}]" for name in virtio_disks] == order["virtio_blk"]
+    assert [f"nic[{nic.mac}]" for nic in before.nics] == order["virtio_net"]
+    assert libvirt_oracle.modern_only(dump)
+
+
+@pytest.mark.parametrize("sample", [grouped(name) for name in UNCHANGED])
+def test_samples_that_need_nothing_boot_as_they_are(sample: str) -> None:
+    """The plan returns the same bytes, and the legacy guest drives every virtio device of them."""
+    xml = sample_bytes(sample)
+    assert helpers.plan(xml, None).result == xml
+    dump = defined(xml)
+    order = libvirt_oracle.guest_order(dump)
+    report = booted(dump, legacy=True)
+    assert [f"disk[{name}]" for name in report.legacy_disks] == order["virtio_blk"], report.log
+    assert [f"nic[{mac}]" for mac in report.legacy_nics] == order["virtio_net"], report.log
+    assert sum(report.legacy_drivers.values()) == len(libvirt_oracle.virtio_addresses(dump)), report.log
+    assert report.unmapped == frozenset()
