@@ -27,11 +27,25 @@ def read_input(path: str) -> bytes:
     try:
         if path == STDIN:
             return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            return file.read(MAX_BYTES + 1) if size <= MAX_BYTES else b" " * (MAX_BYTES + 1)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.fstat(descriptor).st_size > MAX_BYTES:
+                return bytes(MAX_BYTES + 1)  # the parser refuses it by its size
+            return _read_all(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise _problem(error, path, "read") from None
+
+
+def _read_all(descriptor: int) -> bytes:
+    """Read to the end, or to one byte over the limit: the size of a pipe is known to nobody."""
+    parts: list[bytes] = []
+    left = MAX_BYTES + 1
+    while left and (part := os.read(descriptor, min(left, 1 << 16))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def _problem(error: OSError, path: str, verb: str) -> VirtfixError:

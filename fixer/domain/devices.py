@@ -167,31 +167,47 @@ def _read_info(device: Device, node: Node) -> None:
 
 def number(text: str) -> int | None:
     """Read an unsigned number as libvirt does (virStrToLong_ui with base 0), None where it is none."""
+    known = _DECIMALS.get(text)
+    if known is not None:
+        return known
+    if text[:1] in {"-", "+"} or "_" in text:
+        return None
     try:
         if text[:1] == "0" and text[1:].isdigit():
             return int(text, 8)
-        return int(text, 0) if "_" not in text else None
+        return int(text, 0)
     except ValueError:
         return None
 
 
 _FIELDS = (("domain", 0xFFFF), ("bus", 0xFF), ("slot", 0x1F), ("function", 7))
+# The spellings that libvirt itself writes, read without parsing them again for every device.
+_BUSES, _SLOTS, _FUNCTIONS = (
+    {f"0x{value:0{width}x}": value for value in range(count)} for width, count in ((2, 256), (2, 32), (1, 8))
+)
+_DECIMALS = {str(value): value for value in range(256)}
 
 
 def _address(node: Node) -> Address | None:
     attrs = node.attrs
+    try:
+        address = _BUSES[attrs["bus"]] << 8 | _SLOTS[attrs["slot"]] << 3 | _FUNCTIONS[attrs["function"]]
+    except KeyError:
+        return _other_spelling(node)
+    if attrs.get("domain", "0x0000") != "0x0000":
+        return _other_spelling(node)
+    # libvirt reads the all-zero address as "none" (virPCIDeviceAddressIsEmpty).
+    return address or None
+
+
+def _other_spelling(node: Node) -> Address | None:
     values = []
     for name, most in _FIELDS:
-        text = attrs.get(name)
-        value = 0 if text is None else _HEX.get(text, -1)
-        if value < 0:
-            assert text is not None
-            parsed = number(text.strip())
-            value = -1 if parsed is None else parsed
-        if not 0 <= value <= most:
+        value = number(node.attrs.get(name, "0").strip())
+        if value is None or value > most:
             raise VirtfixError(
                 "address.range",
-                f"PCI {name}='{attrs[name]}' is out of range",
+                f"PCI {name}='{node.attrs[name]}' is out of range",
                 where=str(node.line),
                 hint=f"libvirt takes 0 to {most:#x}",
             )
@@ -204,12 +220,7 @@ def _address(node: Node) -> Address | None:
             where=str(node.line),
             hint="only domain 0x0000 does",
         )
-    # libvirt reads the all-zero address as "none" (virPCIDeviceAddressIsEmpty).
     return (bus << 8 | slot << 3 | function) or None
-
-
-# The spellings that libvirt itself writes, read without parsing them again for every device.
-_HEX = {f"0x{value:0{width}x}": value for width in (1, 2, 4) for value in range(256) if value < 16**width}
 
 
 def format_address(address: Address) -> str:

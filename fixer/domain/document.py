@@ -37,6 +37,7 @@ _REMARK = re.compile(rb"(?:[ \t]*<!--[^\n]*?-->)+(?=[ \t]*\r?\n)")
 _REFERENCE = re.compile(r"&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(amp|lt|gt|quot|apos));")
 _NOT_TEXT = re.compile(r"<!--.*?-->|<\?.*?\?>", re.DOTALL)
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z0-9 ._:/-]*")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 # What people hand over instead of a <domain>, and where the domain is to be had.
@@ -384,15 +385,19 @@ class Writer:
         pending = dict(changes)
         for found in _ATTRIBUTE.finditer(source, name_end, tag_end):
             last = found.end()
-            quote = source[last - 1 : last].decode("ascii")
             name = found[2].decode("utf-8")
             if name not in pending:
                 continue
+            quote = source[last - 1 : last].decode("ascii")
             value = pending.pop(name)
             if value is None:
                 yield Splice(found.start(), found.end(), b"")
             else:
                 yield Splice(found.start(3) + 1, found.end(3) - 1, _escape(value, quote))
+        if not pending:
+            return
+        if last > name_end:
+            quote = source[last - 1 : last].decode("ascii")
         added = b"".join(
             f" {name}={quote}".encode() + _escape(value, quote) + quote.encode("ascii")
             for name, value in pending.items()
@@ -472,6 +477,8 @@ def _render(element: Element, lead: bytes, unit: bytes, quote: str) -> bytes:
 
 
 def _escape(value: str, quote: str) -> bytes:
+    if _PLAIN.fullmatch(value):
+        return value.encode("ascii")
     value = value.replace("&", "&amp;").replace("<", "&lt;")
     value = value.replace(quote, "&quot;" if quote == '"' else "&apos;")
     return value.replace("\n", "&#10;").replace("\t", "&#9;").replace("\r", "&#13;").encode("utf-8")

@@ -183,17 +183,17 @@ def io_windows(layout: Layout, modes: dict[Device, Mode], firmware: str) -> dict
     SeaBIOS gives an empty pcie-to-pci-bridge one too; OVMF does not (FACTS: I/O space).
     """
     below: dict[int, int] = {}
-    empty: set[int] = set()
     for device, address in layout.at.items():
         if not device.is_bridge:
             below[address >> 8] = below.get(address >> 8, 0) + has_io_bar(device, modes.get(device))
     need: dict[int, int] = {}
     windows: dict[int, int] = {}
+    if firmware != "bios" and not any(below[bus] for bus in below if bus):
+        return windows
     for bus in sorted(layout.buses, key=lambda bus: -bus.number):  # children before their parents
         size = below.get(bus.index, 0) * _IO_BAR + need.get(bus.index, 0)
         if bus.model == "pcie-to-pci-bridge" and firmware == "bios" and not size:
             size = 1
-            empty.add(bus.index)
         top = layout.top[bus.index]
         if top is None or bus.controller is None or not size:
             continue

@@ -230,7 +230,11 @@ def _offers(
 ) -> list[Offer]:
     """Ask the remedies, the wanted one first, then by their weight, until one is feasible or all were asked."""
     weights = desk.site.weights
-    names = sorted(remedies, key=lambda name: (name != wanted, weights.get(name, 0), name))
+    names = desk.by_weight.get(wanted)
+    if names is None:
+        names = desk.by_weight[wanted] = sorted(
+            remedies, key=lambda name: (name != wanted, weights.get(name, 0), name)
+        )
     offers: list[Offer] = []
     best: int | None = None
     for name in names:

@@ -106,6 +106,8 @@ class Desk:
         self.windows = sum(domain.io_windows.values())
         self._io_buses = domain.io_buses()
         self.bridges: list[NewBridge] = []
+        # Names of the remedies in the order in which to ask them, by the one that was wanted.
+        self.by_weight: dict[str | None, list[str]] = {}
         self.override_quota: frozenset[Device] | None = None
         # Function-0 addresses whose slot gets several functions by this plan.
         self.multifunction: set[Address] = set()

@@ -106,14 +106,16 @@ def test_markup_that_is_none_makes_no_elements(inner: str) -> None:
 def test_namespaces_are_resolved_where_they_are_in_scope() -> None:
     """A prefix means what the nearest declaration says, and nothing where there is none."""
     root = parse(
-        b"<domain xmlns:q='outer' xmlns='main'><q:a><q:b xmlns:q='inner'/></q:a><r:c xmlns:r='other'/></domain>"
+        b"<domain xmlns:q='outer' xmlns='main'><q:a><q:a xmlns:q='inner'/><q:a/></q:a><a/><r:a/><q:b/></domain>"
     ).root
-    a, c = root.children
-    b = a.children[0]
-    assert (a.is_in("outer", "a"), b.is_in("inner", "b"), c.is_in("other", "c")) == (True, True, True)
-    assert (a.is_in("inner", "a"), a.is_in("outer", "b"), b.is_in("outer", "b")) == (False, False, False)
-    assert root.is_in("main", "domain")
-    assert root.namespace("r") == ""
+    outer, plain = root.children[:2]
+    assert root.children_in("outer", "a") == [outer]
+    assert root.children_in("main", "a") == [plain]
+    assert root.children_in("", "a") == []
+    assert root.children_in("inner", "a") == []
+    assert outer.children_in("inner", "a") == outer.children[:1]
+    assert outer.children_in("outer", "a") == [], "what binds the prefix stands further out"
+    assert outer.children_in("outer", "a", root.attrs) == outer.children[1:]
 
 
 def test_iter_goes_in_document_order_at_any_depth() -> None:
