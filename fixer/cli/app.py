@@ -115,6 +115,7 @@ def plan(
         width=screen.width,
         terminal=screen.terminal,
         compact=len(paths) > _COMPACT_FROM and not explain,
+        explain=explain,
         save=bool(out),
         validate=validate,
     )

@@ -29,6 +29,7 @@ class View(NamedTuple):
     width: int
     terminal: bool
     compact: bool
+    explain: bool
     save: bool
     validate: bool
 
@@ -131,13 +132,8 @@ def _rendered(plan: Plan, path: str, view: View, saved: str) -> bytes:
 
     if view.compact:
         return text.line(plan, shown(path)).encode()
-    report = text.render(plan, shown(path), width=view.width, color=view.color, explain=_explains(plan))
+    report = text.render(plan, shown(path), width=view.width, color=view.color, explain=view.explain)
     return report.encode("utf-8", "backslashreplace")
-
-
-def _explains(plan: Plan) -> bool:
-    """--explain asks all remedies: then a change knows the offers beside its own."""
-    return any(change.others for change in plan.changes)
 
 
 def _notes(plan: Plan, path: str, view: View) -> str:

@@ -54,7 +54,9 @@ def _all(
         )
     if any(change.remedy in {"bridge", "transitional"} for change in changes):
         yield Consequence("hotplug-bridge", (), _shpc(guest))
-    tainted = tuple(change.device for change in changes if change.remedy == "override")
+    tainted = tuple(
+        change.device for change in changes if change.remedy == "override" or change.mode_after == "legacy"
+    )
     if tainted:
         yield Consequence(
             "taint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ REMEDY_TITLES = {
     "integrated": "Onto pcie.0, as integrated endpoints",
     "bridge": "Behind a conventional PCI bridge",
     "transitional": "model='virtio-transitional' on a conventional slot",
-    "override": "disable-legacy=off where they sit",
+    "override": "By qemu:override, where they sit",
 }
 _INTERFACES = {
     "legacy": "legacy virtio only",
@@ -139,13 +140,19 @@ def _offers(console: Console, changes: tuple[Change, ...]) -> None:
 def _list(console: Console, title: str, items: list[str]) -> None:
     if not items:
         return
-    from rich.padding import Padding  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     console.print(f"\n[bold]{title}[/bold]")
     for item in items:
-        indent = len(item) - len(item.lstrip())
-        mark = "  " if indent else "- "
-        console.print(Padding(f"{mark}{_plain(item.strip())}", (0, 0, 0, 2 + indent)))
+        indent = " " * (2 + len(item) - len(item.lstrip()))
+        text = textwrap.fill(
+            printable(item.strip(), 1000),
+            console.width,
+            initial_indent=f"{indent}- ",
+            subsequent_indent=f"{indent}  ",
+            break_on_hyphens=False,
+        )
+        console.print(Text(text), soft_wrap=True)
 
 
 def _with_devices(text: str, devices: tuple[str, ...]) -> str:
