@@ -19,28 +19,49 @@ LIBOSINFO_NAMESPACE = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 
 
 class Domain:
-    """Everything that planning asks of a domain. Machines that virtfix does not judge have no layout."""
+    """Everything that planning asks of a domain.
+
+    Devices and layout are read when they are asked for, and only then judged: a domain whose guest needs
+    nothing is not refused for anything. Machines that virtfix does not judge have no layout.
+    """
 
     def __init__(self, document: Document) -> None:
-        root = document.root
         self.document = document
-        self.root = root
-        self.machine = read_machine(root)
-        self.firmware = read_firmware(root)
-        self.devices: list[Device] = []
-        self.layout: Layout | None = None
-        self.modes: dict[Device, Mode] = {}
+        self.root = document.root
+        self.machine = read_machine(self.root)
+        self.firmware = read_firmware(self.root)
+
+    @cached_property
+    def devices(self) -> list[Device]:
+        """The devices of the XML and those that libvirt adds. Raises VirtfixError for impossible ones."""
         if not self.machine.applicable:
-            return
-        self.devices = read_devices(root)
-        self.devices += implicit_controllers(root, self.devices, self.machine.family is Family.Q35)
-        self.layout = place(self.machine.family, self.devices)
-        self.properties = virtio.Properties(root)
-        self.aliases = virtio.aliases(self.devices) if self.properties.by_alias else {}
-        for device in self.devices:
-            if device.driver:
-                alias = self.aliases.get(device, "")
-                self.modes[device] = virtio.mode_of(device, self.layout, self.properties, alias)
+            return []
+        written = read_devices(self.root)
+        return written + implicit_controllers(self.root, written, self.machine.family is Family.Q35)
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """Where they sit. Raises VirtfixError for addresses that libvirt refuses."""
+        return place(self.machine.family, self.devices) if self.machine.applicable else None
+
+    @cached_property
+    def properties(self) -> virtio.Properties:
+        return virtio.Properties(self.root)
+
+    @cached_property
+    def aliases(self) -> dict[Device, str]:
+        return virtio.aliases(self.devices) if self.properties.by_alias else {}
+
+    @cached_property
+    def modes(self) -> dict[Device, Mode]:
+        """The interface of each virtio device."""
+        layout = self.layout
+        if layout is None:
+            return {}
+        get, properties = self.aliases.get, self.properties
+        return {
+            dev: virtio.mode_of(dev, layout, properties, get(dev, "")) for dev in self.devices if dev.driver
+        }
 
     @property
     def name(self) -> str:
@@ -142,8 +163,5 @@ class Domain:
 
 
 def read_domain(data: bytes) -> Domain:
-    """Parse domain XML and read what planning needs of it.
-
-    Raises VirtfixError, with the place in the file, for what libvirt would not accept.
-    """
+    """Parse domain XML. Raises VirtfixError, with the place in the file, for what is none."""
     return Domain(parse(data))

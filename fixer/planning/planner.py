@@ -19,6 +19,7 @@ from fixer.planning.solve import Choice, solve
 
 if TYPE_CHECKING:
     from fixer.domain.devices import Device
+    from fixer.domain.document import Splice
     from fixer.domain.model import Domain
     from fixer.guest.identify import GuestIdentity
     from fixer.policy.match import PolicySet
@@ -110,12 +111,14 @@ def _solved(
     )
 
 
-def _result(domain: Domain, splices: list) -> Domain:  # type: ignore[type-arg]
+def _result(domain: Domain, splices: list[Splice]) -> Domain:
     source = apply_splices(domain.document.source, splices)
     try:
-        return read_domain(domain.document.encode(source))
+        after = read_domain(domain.document.encode(source))
+        after.modes  # noqa: B018 - places every device, which is the check
     except VirtfixError as error:
         raise ProofError(4, f"the result is not accepted: {error}", domain.document.source, source) from error
+    return after
 
 
 def _refused(choices: tuple[Choice, ...]) -> list[Finding]:

@@ -128,7 +128,7 @@ def _addresses(change: Change) -> str:
 def _offers(console: Console, changes: tuple[Change, ...]) -> None:
     rows = []
     for change in changes:
-        rows.append(f"{change.device}: {change.remedy} chosen; {change.why}")
+        rows.append(f"{change.device}: {change.remedy} chosen, price {change.price}")
         rows += [
             f"  {offer.remedy}: "
             + (f"not feasible, {offer.refusal}" if offer.refusal else f"price {offer.price}")
