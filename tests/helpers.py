@@ -72,7 +72,9 @@ def read(xml: str | bytes) -> Domain:
     return read_domain(data(xml))
 
 
-def domain(devices: str = "", machine: str = "q35", *, uefi: bool = False, tail: str = "", head: str = "") -> str:
+def domain(
+    devices: str = "", machine: str = "q35", *, uefi: bool = False, tail: str = "", head: str = ""
+) -> str:
     """Return a domain with these devices; ``head`` goes before <devices>, ``tail`` behind."""
     firmware = " firmware='efi'" if uefi else ""
     return f"""\
@@ -198,14 +200,18 @@ def check_invariants(xml: str | bytes, made: Plan, os: str | None = "rhel6", **a
     if not made.edits:
         assert result == source, "1: nothing to do, the same bytes"
     again = plan(result, os, **asked)
-    assert again.edits == (), f"2: the second plan still changes {[change.device for change in again.changes]}"
+    assert again.edits == (), (
+        f"2: the second plan still changes {[change.device for change in again.changes]}"
+    )
     assert again.result == result
     _check_untouched(before, made)
     _check_places(after)
     if before.layout is None:
         return
     unresolved = {key for finding in made.unresolved for key in finding.device.split(", ")}
-    keys = {driver: [key for key in found if key not in unresolved] for driver, found in order(before).items()}
+    keys = {
+        driver: [key for key in found if key not in unresolved] for driver, found in order(before).items()
+    }
     now = {driver: [key for key in found if key not in unresolved] for driver, found in order(after).items()}
     assert keys == now, "5: devices of one driver keep their order"
     guest = policies().find(os) if os else None

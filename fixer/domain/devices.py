@@ -139,7 +139,7 @@ def _fill_indexes(devices: list[Device]) -> None:
             device.index = next((o.index for o in reversed(devices) if o.model == "ich9-ehci1"), 0)
             device.key = f"controller[usb {device.index} {device.model}]"
             continue
-        index = 1 if device.is_bridge and device.connect else 0
+        index = 0
         while (device.type, index) in used:
             index += 1
         used.add((device.type, index))
@@ -196,8 +196,7 @@ def _address(node: Node) -> Address | None:
         return _other_spelling(node)
     if attrs.get("domain", "0x0000") != "0x0000":
         return _other_spelling(node)
-    # libvirt reads the all-zero address as "none" (virPCIDeviceAddressIsEmpty).
-    return address or None
+    return address if address > 7 else None  # bus 0, slot 0: see _other_spelling
 
 
 def _other_spelling(node: Node) -> Address | None:
@@ -220,7 +219,8 @@ def _other_spelling(node: Node) -> Address | None:
             where=str(node.line),
             hint="only domain 0x0000 does",
         )
-    return (bus << 8 | slot << 3 | function) or None
+    # libvirt reads bus 0, slot 0 as "no address", whatever the function (virPCIDeviceAddressIsEmpty).
+    return bus << 8 | slot << 3 | function if bus or slot else None
 
 
 def format_address(address: Address) -> str:

@@ -94,16 +94,19 @@ class Domain:
         }
 
     @cached_property
-    def by_driver(self) -> dict[str, list[Device]]:
-        """Return the virtio devices of each driver in the order in which the guest enumerates them."""
+    def by_kind(self) -> dict[str, list[Device]]:
+        """Return all PCI devices of each kind (virtio driver, or tag and model) in the guest's order."""
         assert self.layout is not None
         order, at = self.layout.order, self.layout.at
         found: dict[str, list[Device]] = {}
-        for device in sorted(
-            (device for device in self.modes if device in at), key=lambda dev: order(at[dev])
-        ):
-            found.setdefault(device.driver, []).append(device)
+        for device in sorted((dev for dev in at if not dev.is_bridge), key=lambda dev: order(at[dev])):
+            found.setdefault(device.driver or f"{device.tag} {device.model}", []).append(device)
         return found
+
+    @cached_property
+    def by_driver(self) -> dict[str, list[Device]]:
+        """Return the virtio devices of each driver in the order in which the guest enumerates them."""
+        return {kind: devices for kind, devices in self.by_kind.items() if devices[0].driver}
 
     def libosinfo_ids(self) -> list[tuple[str, str]]:
         """Return (OS id as URI, line) for each <libosinfo:os> in the metadata."""

@@ -72,6 +72,26 @@ _ASSIGN_ORDER = {
         )
     )
 }
+# The order of virDomainDeviceInfoIterateFlags (src/conf/domain_conf.c).
+_COLLECT_ORDER = {
+    tag: place
+    for place, tag in enumerate(
+        (
+            *(
+                "disk",
+                "interface",
+                "sound",
+                "hostdev",
+                "video",
+                "controller",
+                "serial",
+                "input",
+                "filesystem",
+            ),
+            *("watchdog", "memballoon", "rng", "shmem", "memory", "iommu", "vsock", "crypto"),
+        )
+    )
+}
 
 
 class Bus:
@@ -279,6 +299,7 @@ def place(family: Family, devices: list[Device]) -> Layout:
     devices = _libvirt_order(devices)
     bridges = [device for device in devices if device.is_bridge]
     root = "pcie-root" if family is Family.Q35 else "pci-root"
+    _check_root(bridges, root)
     if not any(device.index == 0 for device in bridges):
         bridges.insert(0, _controller(0, root))
         devices.insert(0, bridges[0])
@@ -305,6 +326,17 @@ def place(family: Family, devices: list[Device]) -> Layout:
             hint="give it an address on a bus that leads to bus 0",
         )
     return layout
+
+
+def _check_root(bridges: list[Device], root: str) -> None:
+    for device in bridges:
+        if device.index == 0 and device.model not in {"", root}:
+            raise VirtfixError(
+                "controller.root",
+                f"PCI controller 0 is a {device.model}, and this machine has a {root} there",
+                where=_line(device.node),
+                hint="number the controllers from 1, or write the root down first",
+            )
 
 
 def _first_pass(
@@ -395,14 +427,15 @@ def _assign(
 ) -> dict[Device, Address]:
     """One pass: reserve what the XML names, then the chipset, then give addresses to the rest."""
     at: dict[Device, Address] = {}
-    todo: list[Device] = []
+    todo = [
+        device
+        for device in devices
+        if device.address is None and flags[device] and not (device.is_bridge and device.index == 0)
+    ]
     piix = family is Family.I440FX
-    for device in devices:
+    for device in _collect_order(devices, len(addresses.buses)):
         address = device.address
-        if address is None:
-            if flags[device] and not (device.is_bridge and device.index == 0):
-                todo.append(device)
-            continue
+        assert address is not None
         at[device] = address
         if piix and device.tag == "controller" and address in {PIIX_IDE, PIIX_USB}:
             continue
@@ -415,7 +448,7 @@ def _assign(
         if device in at:
             continue
         address = (
-            _companion(addresses, device, at)
+            _companion(addresses, devices, device, at)
             if device.model in d.USB2_COMPANIONS
             else addresses.next(flags[device])
         )
@@ -424,12 +457,25 @@ def _assign(
     return at
 
 
-def _companion(addresses: _Addresses, device: Device, at: dict[Device, Address]) -> Address:
-    """USB 2 companions share the slot of the first of them."""
+def _collect_order(devices: list[Device], buses: int) -> list[Device]:
+    """Return the devices with an address, in the order in which libvirt takes note of them.
+
+    It matters only where an address names a bus without a controller: the first one decides what is made.
+    """
+    found = [device for device in devices if device.address is not None]
+    if all(device.address is None or device.address >> 8 < buses for device in found):
+        return found
+    return sorted(found, key=lambda device: _COLLECT_ORDER.get(device.tag, len(_COLLECT_ORDER)))
+
+
+def _companion(
+    addresses: _Addresses, devices: list[Device], device: Device, at: dict[Device, Address]
+) -> Address:
+    """USB 2 companions share the slot of the first of them, in libvirt's order, that has an address."""
     function = d.USB2_COMPANIONS[device.model]
-    for other, address in at.items():
-        if other.type == "usb" and other.index == device.index and other.model in d.USB2_COMPANIONS:
-            return address & ~7 | function
+    for other in devices:
+        if other in at and other.index == device.index and other.model in d.USB2_COMPANIONS:
+            return at[other] & ~7 | function
     return addresses.next(d.PCI | d.AUTO, function)
 
 

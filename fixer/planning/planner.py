@@ -15,7 +15,7 @@ from fixer.guest.identify import identify
 from fixer.planning.consequences import consequences
 from fixer.planning.plan import Change, Guest, Plan
 from fixer.planning.prove import ProofError, prove
-from fixer.planning.solve import Choice, solve
+from fixer.planning.solve import Choice, Settling, solve
 
 if TYPE_CHECKING:
     from fixer.domain.devices import Device
@@ -59,14 +59,16 @@ def _plan_for(domain: Domain, capabilities: GuestCapabilities, guest: Guest, req
     findings = diagnose(domain, capabilities)
     if not findings:
         return _untouched(domain, guest)
-    try:
-        return _solved(domain, capabilities, guest, request, findings, settle_all=False)
-    except ProofError as error:
-        # What libvirt would place by itself can land elsewhere once others move. Only then is every
-        # device given an address, which changes more of the file.
-        if error.invariant not in {5, 7}:
-            raise
-        return _solved(domain, capabilities, guest, request, findings, settle_all=True)
+    # What libvirt would place by itself can land elsewhere once others move. Only then are all devices
+    # given addresses, which changes more of the file; and only if that fails too may devices that this
+    # guest does not drive by virtio change their order.
+    for settling in (Settling.MOVED, Settling.ALL):
+        try:
+            return _solved(domain, capabilities, guest, request, findings, settling)
+        except ProofError as error:
+            if error.invariant not in {4, 5, 7}:
+                raise
+    return _solved(domain, capabilities, guest, request, findings, Settling.DRIVEN)
 
 
 def _solved(
@@ -75,12 +77,9 @@ def _solved(
     guest: Guest,
     request: Request,
     findings: list[Finding],
-    *,
-    settle_all: bool,
+    settling: Settling,
 ) -> Plan:
-    solution = solve(
-        domain, capabilities, request.site, findings, all_offers=request.all_offers, settle_all=settle_all
-    )
+    solution = solve(domain, capabilities, request.site, findings, settling, all_offers=request.all_offers)
     splices = splices_of(domain, solution.edits)
     after = _result(domain, splices) if splices else domain
     unresolved = tuple([finding for finding in findings if not finding.curable] + _refused(solution.choices))
@@ -94,7 +93,7 @@ def _solved(
             edits=solution.edits,
             splices=splices,
             capacity=solution.capacity,
-            strict=not settle_all,
+            strict=settling is not Settling.DRIVEN,
         )
     changes = tuple(_change(domain, after, choice) for choice in solution.choices if choice.taken is not None)
     return Plan(

@@ -42,9 +42,10 @@ def prove(
 ) -> None:
     """Check the result of a plan against the invariants. Raises ProofError.
 
-    ``strict`` wants the order kept even of devices that this guest does not drive.
+    ``strict`` wants the order kept of every kind of PCI device, and of those that this guest does not
+    drive; else of the virtio devices that it drives.
     """
-    lost = set() if strict else {finding.device for finding in unresolved}
+    lost = None if strict else {finding.device for finding in unresolved}
     checks = (
         (2, _nothing_left(after, guest, unresolved)),
         (3, _untouched_bytes(before, after, splices)),
@@ -87,15 +88,18 @@ def _visible(before: Domain, after: Domain) -> str:
     return f"function 0 is missing for {', '.join(lost)}" if lost else ""
 
 
-def _same_order(before: Domain, after: Domain, lost: set[str]) -> str:
+def _same_order(before: Domain, after: Domain, lost: set[str] | None) -> str:
     old, new = _orders(before, lost), _orders(after, lost)
-    for driver, keys in old.items():
-        if keys != new.get(driver):
-            return f"the order of the {driver} devices changes from {keys} to {new.get(driver)}"
+    for kind, keys in old.items():
+        if keys != new.get(kind):
+            return f"the order of the {kind} devices changes from {keys} to {new.get(kind)}"
     return ""
 
 
-def _orders(domain: Domain, lost: set[str]) -> dict[str, list[str]]:
+def _orders(domain: Domain, lost: set[str] | None) -> dict[str, list[str]]:
+    """Return the keys of each kind in the guest's order; a model that the plan changes is no kind."""
+    if lost is None:
+        return {kind: [device.key for device in devices] for kind, devices in domain.by_kind.items()}
     return {
         driver: [device.key for device in devices if device.key not in lost]
         for driver, devices in domain.by_driver.items()

@@ -6,9 +6,11 @@ driver: behind those before it, wherever they went, and before those after it th
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.diagnose import is_hidden
+from fixer.domain.devices import PCI
 from fixer.domain.edits import SetAddress
 from fixer.domain.places import FIRST, LAST, Rank
 from fixer.domain.virtio import Mode
@@ -20,9 +22,18 @@ if TYPE_CHECKING:
     from fixer.domain.devices import Address, Device
     from fixer.domain.edits import Edit
     from fixer.domain.model import Domain
+    from fixer.domain.pci import Bus
     from fixer.findings import Finding
     from fixer.policy.model import GuestCapabilities, SitePreferences
     from fixer.remedies.base import Remedy
+
+
+class Settling(Enum):
+    """Which devices without an address get one."""
+
+    MOVED = "those that move, and those whose order hangs on them"
+    DRIVEN = "all of the drivers that have something to cure"
+    ALL = "every PCI device"
 
 
 class Choice(NamedTuple):
@@ -52,14 +63,12 @@ def solve(
     guest: GuestCapabilities,
     site: SitePreferences,
     findings: list[Finding],
+    settling: Settling = Settling.MOVED,
     *,
     all_offers: bool,
-    settle_all: bool = False,
 ) -> Solution:
-    """Choose a remedy for every curable finding. ``all_offers`` asks every remedy, to show their prices.
-
-    ``settle_all`` gives every device without an address one, so that nothing is left to libvirt's choice.
-    """
+    """Choose a remedy for every curable finding. ``all_offers`` asks every remedy, to show their prices."""
+    settle_all = settling is not Settling.MOVED
     remedies = load_remedies()
     todo: dict[Device, Finding | None] = {domain.by_key[f.device]: f for f in findings if f.curable}
     lost = {f.device for f in findings if not f.curable}
@@ -76,8 +85,11 @@ def solve(
             domain, guest, site, todo, remedies, all_offers=all_offers, settle_all=settle_all
         )
     edits = _edits(choices, desk, remedies)
-    if settle_all:
-        edits += tuple(edit for key in sorted(lost) for edit in _pin(domain.by_key[key], desk))
+    if settling is Settling.ALL:
+        settled = {choice.case.device for choice in choices if choice.taken is not None}
+        edits += tuple(
+            edit for device in domain.devices if device not in settled for edit in _pin(device, desk)
+        )
     return Solution(tuple(choices), edits, desk.windows, desk.capacity)
 
 
@@ -274,14 +286,24 @@ def _edits(choices: list[Choice], desk: Desk, remedies: dict[str, Remedy]) -> tu
 
 
 def _pin(device: Device, desk: Desk) -> list[Edit]:
-    """Write down where libvirt would put a device that stays: a port that another leaves would draw it."""
-    if device.node is None or device.address is not None:
-        return []
+    """Write down where libvirt would put a device that stays: a place that another leaves would draw it."""
     layout = desk.places.layout
-    address = layout.at[device]
+    address = layout.at.get(device)
+    if device.node is None or device.address is not None or device.is_bridge or address is None:
+        return []
     bus = layout.buses[address >> 8]
-    implicit = bus.controller is None or bus.controller.node is None
-    # A bus without a controller in the XML becomes a root port, whatever it would have been.
-    if implicit and bus.index and (desk.bridges or bus.model != "pcie-root-port"):
+    if not bus.index or (_implicit(bus) and not _same_again(bus, device, desk)):
         return []
     return [SetAddress(device.key, None, address, multifunction=False)]
+
+
+def _implicit(bus: Bus) -> bool:
+    return bus.controller is None or bus.controller.node is None
+
+
+def _same_again(bus: Bus, device: Device, desk: Desk) -> bool:
+    """Tell whether libvirt makes the same controller again for an address on a bus that it made up."""
+    if desk.bridges:  # they take the indexes that libvirt would
+        return False
+    made = "pcie-to-pci-bridge" if device.connect & PCI else "pcie-root-port"
+    return bus.model == made

@@ -68,5 +68,10 @@ def test_at_adds_the_file_and_keeps_the_rest(where: str, expected: str) -> None:
     """Whoever knows the file name adds it; code, summary and hint stay, and the first error is not changed."""
     inner = VirtfixError("some.code", "broken", where=where, hint="mend it")
     outer = inner.at("vm.xml")
-    assert (outer.code, outer.summary, outer.where, outer.hint) == ("some.code", "broken", expected, "mend it")
+    assert (outer.code, outer.summary, outer.where, outer.hint) == (
+        "some.code",
+        "broken",
+        expected,
+        "mend it",
+    )
     assert inner.where == where

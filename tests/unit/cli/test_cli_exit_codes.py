@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from conftest import Done
-
-    Run = Callable[..., Done]
+    from cli_runner import Run
 
 MODERN_ONLY = "<input type='tablet' bus='virtio'/>"
 
@@ -93,10 +89,14 @@ def test_apply(virtfix: Run, samples: Path, unresolved: Path, tmp_path: Path) ->
         pytest.param(("apply", "x.xml"), "--output-dir", id="apply without a target"),
         pytest.param(("apply", "x.xml", "--in-place", "--output-dir", "o"), "--in-place", id="two targets"),
         pytest.param(
-            ("apply", "x.xml", "--output-dir", "o", "--backup-suffix", ".b"), "--in-place", id="a suffix alone"
+            ("apply", "x.xml", "--output-dir", "o", "--backup-suffix", ".b"),
+            "--in-place",
+            id="a suffix alone",
         ),
         pytest.param(
-            ("apply", "x.xml", "--in-place", "--backup-suffix", "/b"), "--backup-suffix", id="a path as suffix"
+            ("apply", "x.xml", "--in-place", "--backup-suffix", "/b"),
+            "--backup-suffix",
+            id="a path as suffix",
         ),
         pytest.param(("topology",), "FILE", id="topology of nothing"),
         pytest.param(("topology", "x.xml", "y.xml"), "y.xml", id="topology of two"),
@@ -119,7 +119,8 @@ def test_usage_errors_of_ours_are_one_line(virtfix: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--version",), ("--help",), ("plan", "-h"), ("apply", "-h"), ("topology", "-h"), ("explain", "-h")]
+    "arguments",
+    [("--version",), ("--help",), ("plan", "-h"), ("apply", "-h"), ("topology", "-h"), ("explain", "-h")],
 )
 def test_help_and_version(virtfix: Run, arguments: tuple[str, ...]) -> None:
     """0, on standard output, in 80 columns."""

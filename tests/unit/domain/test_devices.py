@@ -24,7 +24,9 @@ def only(xml: str) -> Device:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "x", "0x", "1_000", "0x1_0", "08", "--1", "1.5", "0xg", "0o17", "0b1", "one", "\u0661"], ids=repr
+    "text",
+    ["", " ", "x", "0x", "1_000", "0x1_0", "08", "--1", "1.5", "0xg", "0o17", "0b1", "one", "\u0661"],
+    ids=repr,
 )
 def test_no_numbers(text: str) -> None:
     """What libvirt does not read as a number is none, Python's own spellings included."""
@@ -67,7 +69,9 @@ def test_addresses_are_written_as_people_do() -> None:
     [
         pytest.param("<disk><target dev='sda' bus='sata'/></disk>", "disk[sda]", 0, id="sata disk"),
         pytest.param("<disk><target dev='sda'/></disk>", "disk[sda]", 0, id="the name says scsi"),
-        pytest.param("<disk><target dev='vda' bus='sata'/></disk>", "disk[vda]", 0, id="the bus outweighs the name"),
+        pytest.param(
+            "<disk><target dev='vda' bus='sata'/></disk>", "disk[vda]", 0, id="the bus outweighs the name"
+        ),
         pytest.param("<disk><target dev='hda'/></disk>", "disk[hda]", 0, id="ide disk"),
         pytest.param("<disk><target dev='fda'/></disk>", "disk[fda]", 0, id="floppy"),
         pytest.param("<disk/>", "disk[?]", 0, id="a disk without a target"),
@@ -81,24 +85,38 @@ def test_addresses_are_written_as_people_do() -> None:
         pytest.param("<interface><model type='e1000e'/></interface>", "interface[?]", AUTO_PCIE, id="e1000e"),
         pytest.param("<interface><model type='igb'/></interface>", "interface[?]", AUTO_PCIE, id="igb"),
         pytest.param("<interface><model type='usb-net'/></interface>", "interface[?]", 0, id="usb-net"),
-        pytest.param("<interface type='hostdev'/>", "interface[?]", AUTO_PCIE, id="a host's virtual function"),
-        pytest.param("<controller type='scsi' index='0' model='lsilogic'/>", "controller[scsi 0]", AUTO_PCI, id="lsi"),
-        pytest.param("<controller type='scsi' index='1'/>", "controller[scsi 1]", AUTO_PCI, id="scsi without a model"),
+        pytest.param(
+            "<interface type='hostdev'/>", "interface[?]", AUTO_PCIE, id="a host's virtual function"
+        ),
+        pytest.param(
+            "<controller type='scsi' index='0' model='lsilogic'/>", "controller[scsi 0]", AUTO_PCI, id="lsi"
+        ),
+        pytest.param(
+            "<controller type='scsi' index='1'/>", "controller[scsi 1]", AUTO_PCI, id="scsi without a model"
+        ),
         pytest.param("<controller type='sata' index='0'/>", "controller[sata 0]", AUTO_PCI, id="sata"),
         pytest.param("<controller type='ide' index='0'/>", "controller[ide 0]", AUTO_PCI, id="ide"),
         pytest.param("<controller type='fdc' index='0'/>", "controller[fdc 0]", 0, id="fdc"),
         pytest.param("<controller type='ccid' index='0'/>", "controller[ccid 0]", 0, id="ccid sits on USB"),
         pytest.param("<controller type='usb' index='0' model='none'/>", "controller[usb 0]", 0, id="no USB"),
-        pytest.param("<controller type='usb' model='qemu-xhci' index='0'/>", "controller[usb 0]", AUTO_PCIE, id="xhci"),
-        pytest.param("<controller type='usb' model='nec-xhci' index='0'/>", "controller[usb 0]", AUTO_PCIE, id="nec"),
-        pytest.param("<controller type='usb' index='0'/>", "controller[usb 0]", AUTO_PCI, id="USB by default"),
+        pytest.param(
+            "<controller type='usb' model='qemu-xhci' index='0'/>", "controller[usb 0]", AUTO_PCIE, id="xhci"
+        ),
+        pytest.param(
+            "<controller type='usb' model='nec-xhci' index='0'/>", "controller[usb 0]", AUTO_PCIE, id="nec"
+        ),
+        pytest.param(
+            "<controller type='usb' index='0'/>", "controller[usb 0]", AUTO_PCI, id="USB by default"
+        ),
         pytest.param(
             "<controller type='usb' index='0' model='ich9-uhci2'/>",
             "controller[usb 0 ich9-uhci2]",
             AUTO_PCI,
             id="companions share an index, so the model is in the key",
         ),
-        pytest.param("<hostdev mode='capabilities' type='net'/>", "hostdev[net]", 0, id="a host device of a container"),
+        pytest.param(
+            "<hostdev mode='capabilities' type='net'/>", "hostdev[net]", 0, id="a host device of a container"
+        ),
         pytest.param("<hostdev mode='subsystem' type='usb'/>", "hostdev[usb]", 0, id="usb host device"),
         pytest.param(
             "<hostdev mode='subsystem' type='pci'><source><address domain='0x0000' bus='0x06' slot='0x02' function='0x0'"
@@ -135,8 +153,12 @@ def test_addresses_are_written_as_people_do() -> None:
         pytest.param("<watchdog model='i6300esb'/>", "watchdog[i6300esb]", AUTO_PCI, id="PCI watchdog"),
         pytest.param("<watchdog model='ib700'/>", "watchdog[ib700]", 0, id="ISA watchdog"),
         pytest.param("<watchdog model='itco'/>", "watchdog[itco]", 0, id="the chipset's watchdog"),
-        pytest.param("<shmem name='s'><model type='ivshmem-plain'/></shmem>", "shmem[s]", AUTO_PCI, id="shared memory"),
-        pytest.param("<serial><target type='pci-serial' port='1'/></serial>", "serial[1]", AUTO_PCI, id="PCI serial"),
+        pytest.param(
+            "<shmem name='s'><model type='ivshmem-plain'/></shmem>", "shmem[s]", AUTO_PCI, id="shared memory"
+        ),
+        pytest.param(
+            "<serial><target type='pci-serial' port='1'/></serial>", "serial[1]", AUTO_PCI, id="PCI serial"
+        ),
         pytest.param("<serial><target port='0'/></serial>", "serial[0]", 0, id="ISA serial"),
     ],
 )
@@ -181,7 +203,12 @@ def test_virtio_devices_with_a_model(xml: str, key: str, driver: str, model: str
     """Each kind takes the three spellings of its model; transitional wants a conventional slot."""
     device = only(xml.replace("'M'", f"'{model}'") + "\n")
     connect = {"": AUTO_VIRTIO, "transitional": AUTO_PCI, "non-transitional": AUTO_PCIE}[MODELS[model]]
-    assert (device.key, device.driver, device.variant, device.connect) == (key, driver, MODELS[model], connect)
+    assert (device.key, device.driver, device.variant, device.connect) == (
+        key,
+        driver,
+        MODELS[model],
+        connect,
+    )
 
 
 @pytest.mark.parametrize(
@@ -226,7 +253,9 @@ def test_another_kind_of_address_takes_the_device_off_pci(kind: str) -> None:
 
 def test_keys_are_unique_and_in_the_order_of_the_file() -> None:
     """Devices that nothing tells apart are numbered from the second on."""
-    keys = [device.key for device in devices("<rng model='virtio'/><rng model='virtio'/><rng model='virtio'/>\n")]
+    keys = [
+        device.key for device in devices("<rng model='virtio'/><rng model='virtio'/><rng model='virtio'/>\n")
+    ]
     assert keys == ["rng", "rng#2", "rng#3"]
 
 
@@ -243,10 +272,10 @@ def test_unknown_elements_are_no_devices() -> None:
 
 
 def test_controllers_without_an_index_get_the_lowest_free_one() -> None:
-    """libvirt fills in indexes per type; PCI bridges start at 1, companions follow their EHCI."""
+    """libvirt fills in indexes per type; companions follow their EHCI."""
     xml = (
         "<controller type='scsi' index='0'/><controller type='scsi'/><controller type='scsi' index='2'/>"
-        "<controller type='scsi'/><controller type='pci' model='pcie-root-port'/><controller type='sata'/>"
+        "<controller type='scsi'/><controller type='pci' index='0' model='pcie-root'/><controller type='pci' model='pcie-root-port'/><controller type='sata'/>"
         "<controller type='usb' index='3' model='ich9-ehci1'/><controller type='usb' model='ich9-uhci1'/>\n"
     )
     assert [device.key for device in devices(xml)] == [
@@ -254,6 +283,7 @@ def test_controllers_without_an_index_get_the_lowest_free_one() -> None:
         "controller[scsi 1]",
         "controller[scsi 2]",
         "controller[scsi 3]",
+        "controller[pci 0]",
         "controller[pci 1]",
         "controller[sata 0]",
         "controller[usb 3 ich9-ehci1]",
@@ -264,11 +294,21 @@ def test_controllers_without_an_index_get_the_lowest_free_one() -> None:
 @pytest.mark.parametrize(
     ("xml", "code"),
     [
-        pytest.param("<controller type='pci' index='x' model='pcie-root-port'/>", "controller.index", id="a letter"),
-        pytest.param("<controller type='pci' index='65536' model='pcie-root-port'/>", "controller.index", id="too high"),
-        pytest.param("<controller type='pci' index='-1' model='pcie-root-port'/>", "controller.index", id="negative"),
-        pytest.param("<controller type='pci' index='1' model='pcie-root-prot'/>", "controller.model", id="misspelt"),
-        pytest.param("<controller type='pci' index='1'/>", "controller.model", id="no model, and not the root"),
+        pytest.param(
+            "<controller type='pci' index='x' model='pcie-root-port'/>", "controller.index", id="a letter"
+        ),
+        pytest.param(
+            "<controller type='pci' index='65536' model='pcie-root-port'/>", "controller.index", id="too high"
+        ),
+        pytest.param(
+            "<controller type='pci' index='-1' model='pcie-root-port'/>", "controller.index", id="negative"
+        ),
+        pytest.param(
+            "<controller type='pci' index='1' model='pcie-root-prot'/>", "controller.model", id="misspelt"
+        ),
+        pytest.param(
+            "<controller type='pci' index='1'/>", "controller.model", id="no model, and not the root"
+        ),
     ],
 )
 def test_controllers_that_libvirt_refuses(xml: str, code: str) -> None:
@@ -393,8 +433,13 @@ def test_what_libvirt_adds(xml: str, machine: str, expected: dict[str, str]) -> 
 
 def test_an_absent_balloon_is_a_virtio_device() -> None:
     """No <memballoon> means one is about to appear: it is judged like any other."""
-    (balloon,) = [device for device in read(domain(NOTHING.replace(NO_BALLOON, "") + "\n")).modes]
-    assert (balloon.key, balloon.driver, balloon.implicit, balloon.node) == ("memballoon", "balloon", True, None)
+    (balloon,) = read(domain(NOTHING.replace(NO_BALLOON, "") + "\n")).modes
+    assert (balloon.key, balloon.driver, balloon.implicit, balloon.node) == (
+        "memballoon",
+        "balloon",
+        True,
+        None,
+    )
 
 
 def test_a_domain_without_devices() -> None:

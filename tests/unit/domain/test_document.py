@@ -32,7 +32,9 @@ UTF16 = "<?xml version='1.0' encoding='UTF-16'?>"
         pytest.param((LATIN + TEXT).encode("latin-1"), id="ISO-8859-1"),
         pytest.param((LATIN.replace("'", '"') + TEXT).encode("latin-1"), id="declared in double quotes"),
         pytest.param((LATIN.replace("8859-1", "8859-15") + TEXT).encode("iso8859-15"), id="ISO-8859-15"),
-        pytest.param((LATIN.replace("ISO-8859-1", "windows-1252") + TEXT).encode("cp1252"), id="windows-1252"),
+        pytest.param(
+            (LATIN.replace("ISO-8859-1", "windows-1252") + TEXT).encode("cp1252"), id="windows-1252"
+        ),
         pytest.param(codecs.BOM_UTF16_LE + (UTF16 + TEXT).encode("utf-16-le"), id="UTF-16, little end first"),
         pytest.param(codecs.BOM_UTF16_BE + (UTF16 + TEXT).encode("utf-16-be"), id="UTF-16, big end first"),
         pytest.param((UTF16 + TEXT).encode("utf-16-le"), id="UTF-16 without its mark"),
@@ -122,14 +124,19 @@ def test_iter_goes_in_document_order_at_any_depth() -> None:
     """Iteration needs no recursion: the deepest tree that is accepted passes."""
     deep = b"<domain>" + b"<a>" * (MAX_DEPTH - 1) + b"</a>" * (MAX_DEPTH - 1) + b"<z/></domain>"
     assert [node.name for node in parse(deep).root.iter()] == ["domain"] + ["a"] * (MAX_DEPTH - 1) + ["z"]
-    assert [n.name for n in parse(b"<domain><a><b/></a><c/></domain>").root.iter()] == ["domain", "a", "b", "c"]
+    assert [n.name for n in parse(b"<domain><a><b/></a><c/></domain>").root.iter()] == [
+        "domain",
+        "a",
+        "b",
+        "c",
+    ]
 
 
 # --- Refusals -----------------------------------------------------------------------------------------
 
 BOMB = (
     b"<?xml version='1.0'?>\n<!DOCTYPE d [\n"
-    + b"<!ENTITY a '" + b"x" * 64 + b"'>\n"
+     b"<!ENTITY a '" + b"x" * 64 + b"'>\n"
     + b"".join(b"<!ENTITY %c '%s'>\n" % (98 + i, b"&%c;" % (97 + i) * 10) for i in range(9))
     + b"]>\n<domain>&j;</domain>"
 )  # fmt: skip
@@ -151,7 +158,11 @@ BOMB = (
         pytest.param(b"\x7fELF\x02\0\0\0", "document.malformed", "1:1", "binary", id="a program"),
         pytest.param(b"QFI\xfb\0\0\0\x03", "document.malformed", "1:4", "binary", id="a disk image"),
         pytest.param(
-            b"<domain>\xfc</domain>", "document.malformed", "1:9", "byte 0xfc at offset 8", id="Latin-1 undeclared"
+            b"<domain>\xfc</domain>",
+            "document.malformed",
+            "1:9",
+            "byte 0xfc at offset 8",
+            id="Latin-1 undeclared",
         ),
         pytest.param(BOMB, "document.doctype", "2:13", "remove the <!DOCTYPE", id="billion laughs"),
         pytest.param(
@@ -168,15 +179,21 @@ BOMB = (
             "remove the <!DOCTYPE",
             id="an external document type",
         ),
-        pytest.param(b"<!DOCTYPE domain><domain/>", "document.doctype", "1:17", "remove", id="even an empty one"),
+        pytest.param(
+            b"<!DOCTYPE domain><domain/>", "document.doctype", "1:17", "remove", id="even an empty one"
+        ),
         pytest.param(b"<html/>", "document.root", "1:1", "virsh dumpxml", id="another root"),
         pytest.param(b"<domstatus><domain/></domstatus>", "document.root", "1:1", "running", id="domstatus"),
         pytest.param(b"<domainsnapshot/>", "document.root", "1:1", "snapshot", id="a snapshot"),
         pytest.param(b"<domaincheckpoint/>", "document.root", "1:1", "checkpoint", id="a checkpoint"),
-        pytest.param(b"<domainCapabilities/>", "document.root", "1:1", "capabilities", id="domain capabilities"),
+        pytest.param(
+            b"<domainCapabilities/>", "document.root", "1:1", "capabilities", id="domain capabilities"
+        ),
         pytest.param(b"<network/>", "document.root", "1:1", "network", id="a network"),
         pytest.param(b"<domains/>", "document.root", "1:1", "several", id="several domains in one"),
-        pytest.param(b"<Domain/>", "document.root", "1:1", "virsh dumpxml", id="XML knows upper and lower case"),
+        pytest.param(
+            b"<Domain/>", "document.root", "1:1", "virsh dumpxml", id="XML knows upper and lower case"
+        ),
         pytest.param(
             b"<?xml version='1.0' encoding='UTF-16'?><domain/>",
             "document.encoding",
@@ -192,7 +209,11 @@ BOMB = (
             id="an unknown encoding",
         ),
         pytest.param(
-            b"<?xml version='1.0' encoding='hex'?><domain/>", "document.encoding", "1:1", "UTF-8", id="a codec of bytes"
+            b"<?xml version='1.0' encoding='hex'?><domain/>",
+            "document.encoding",
+            "1:1",
+            "UTF-8",
+            id="a codec of bytes",
         ),
         pytest.param(
             b"<?xml version='1.0' encoding='rot13'?><domain/>",
@@ -229,13 +250,21 @@ BOMB = (
             "",
             id="too deep by one",
         ),
-        pytest.param(b"<domain>" + b"<a>" * 100_000, "document.depth", f"1:{9 + 3 * 255}", "", id="far too deep"),
         pytest.param(
-            b"<domain>" + b" " * MAX_BYTES + b"</domain>", "document.size", "", "one domain XML a file", id="too large"
+            b"<domain>" + b"<a>" * 100_000, "document.depth", f"1:{9 + 3 * 255}", "", id="far too deep"
+        ),
+        pytest.param(
+            b"<domain>" + b" " * MAX_BYTES + b"</domain>",
+            "document.size",
+            "",
+            "one domain XML a file",
+            id="too large",
         ),
     ],
 )
-def test_what_is_no_domain_is_refused_with_its_place(data: bytes, code: str | None, where: str, hint: str) -> None:
+def test_what_is_no_domain_is_refused_with_its_place(
+    data: bytes, code: str | None, where: str, hint: str
+) -> None:
     """Bad input ends in one line with a stable code, the place and a hint; never in another exception."""
     if code is None:
         assert parse(data).root.name == "domain"
@@ -322,8 +351,12 @@ def add(name: str = "c", *children: Element, **attrs: str) -> Callable[[Writer, 
     "text",
     [
         pytest.param("<domain/>", id="the smallest"),
-        pytest.param("\ufeff<domain>\r\n\t<a  x = '1'\ty=\"2\" />\r\n</domain>\r\n<!-- end -->", id="odd white space"),
-        pytest.param("<?xml version='1.0'?>\n<!-- c --><?pi?>\n<domain>&#65;<![CDATA[x]]></domain>\n\n", id="prologue"),
+        pytest.param(
+            "\ufeff<domain>\r\n\t<a  x = '1'\ty=\"2\" />\r\n</domain>\r\n<!-- end -->", id="odd white space"
+        ),
+        pytest.param(
+            "<?xml version='1.0'?>\n<!-- c --><?pi?>\n<domain>&#65;<![CDATA[x]]></domain>\n\n", id="prologue"
+        ),
     ],
 )
 def test_no_change_gives_the_same_text(text: str) -> None:
@@ -351,28 +384,42 @@ def test_removing_what_is_not_there_changes_nothing(tag: str) -> None:
         pytest.param('<a x="1"/>', put("x", "2"), '<a x="2"/>', id="double quotes stay"),
         pytest.param("<a x='1' y=\"2\"/>", put("y", "3"), "<a x='1' y=\"3\"/>", id="each keeps its own"),
         pytest.param("<a  x = '1' />", put("x", "2"), "<a  x = '2' />", id="white space stays"),
-        pytest.param("<a y='>' x='1'></a>", put("x", "2"), "<a y='>' x='2'></a>", id="behind an angle bracket"),
+        pytest.param(
+            "<a y='>' x='1'></a>", put("x", "2"), "<a y='>' x='2'></a>", id="behind an angle bracket"
+        ),
         pytest.param("<a xx='1' x='1'/>", put("x", "2"), "<a xx='1' x='2'/>", id="behind a longer name"),
-        pytest.param("<a y='x=1' x='1'/>", put("x", "2"), "<a y='x=1' x='2'/>", id="behind a value that looks like it"),
+        pytest.param(
+            "<a y='x=1' x='1'/>", put("x", "2"), "<a y='x=1' x='2'/>", id="behind a value that looks like it"
+        ),
         pytest.param("<a x=''/>", put("x", "2"), "<a x='2'/>", id="an empty value"),
         pytest.param("<a x='&lt;&#10;'/>", put("x", "2"), "<a x='2'/>", id="references in the old value"),
-        pytest.param("<a q:x='1' xmlns:q='u'/>", put("q:x", "2"), "<a q:x='2' xmlns:q='u'/>", id="a prefixed name"),
-        pytest.param("<a \u00fc='1' x='1'/>", put("x", "2"), "<a \u00fc='1' x='2'/>", id="behind letters of two bytes"),
+        pytest.param(
+            "<a q:x='1' xmlns:q='u'/>", put("q:x", "2"), "<a q:x='2' xmlns:q='u'/>", id="a prefixed name"
+        ),
+        pytest.param(
+            "<a \u00fc='1' x='1'/>", put("x", "2"), "<a \u00fc='1' x='2'/>", id="behind letters of two bytes"
+        ),
         pytest.param("<a/>", put("x", "2"), "<a x='2'/>", id="added to a bare tag"),
         pytest.param("<a />", put("x", "2"), "<a x='2' />", id="added before the space"),
         pytest.param("<a></a>", put("x", "2"), "<a x='2'></a>", id="added to a pair of tags"),
         pytest.param("<a>t</a>", put("x", "2"), "<a x='2'>t</a>", id="added to an element with text"),
         pytest.param("<a y='1'/>", put("x", "2"), "<a y='1' x='2'/>", id="added last, in single quotes"),
         pytest.param('<a y="1"/>', put("x", "2"), '<a y="1" x="2"/>', id="added last, in double quotes"),
-        pytest.param('<a/><b y="1" z="1"/>', put("x", "2"), '<a x="2"/><b y="1" z="1"/>', id="quotes of the file"),
+        pytest.param(
+            '<a/><b y="1" z="1"/>', put("x", "2"), '<a x="2"/><b y="1" z="1"/>', id="quotes of the file"
+        ),
         pytest.param("<a x='1' y='2'/>", put("x", None), "<a y='2'/>", id="removed in front"),
         pytest.param("<a x='1' y='2'/>", put("y", None), "<a x='1'/>", id="removed behind"),
         pytest.param("<a x='1'/>", put("x", None), "<a/>", id="the only one removed"),
         pytest.param("<a\n  x='1'\n  y='2'/>", put("y", None), "<a\n  x='1'/>", id="removed with its line"),
         pytest.param("<a x='1'/>", put("x", "a&b<c"), "<a x='a&amp;b&lt;c'/>", id="markup is escaped"),
-        pytest.param("<a x='1'/>", put("x", "it's \"\""), "<a x='it&apos;s \"\"'/>", id="its own quote is escaped"),
+        pytest.param(
+            "<a x='1'/>", put("x", 'it\'s ""'), "<a x='it&apos;s \"\"'/>", id="its own quote is escaped"
+        ),
         pytest.param('<a x="1"/>', put("x", "it's \""), '<a x="it\'s &quot;"/>', id="the other quote is not"),
-        pytest.param("<a x='1'/>", put("x", "a\n\t\rb"), "<a x='a&#10;&#9;&#13;b'/>", id="white space is kept"),
+        pytest.param(
+            "<a x='1'/>", put("x", "a\n\t\rb"), "<a x='a&#10;&#9;&#13;b'/>", id="white space is kept"
+        ),
         pytest.param("<a/>", put("x", "\u00fc<"), "<a x='\u00fc&lt;'/>", id="an added value is escaped"),
     ],
 )
@@ -395,7 +442,10 @@ def test_new_text_takes_the_encoding_of_the_file() -> None:
     """A Latin-1 file stays one, the new attribute included."""
     head = "<?xml version='1.0' encoding='ISO-8859-1'?>"
     text = f"{head}<domain><a x='\u00e9'/></domain>"
-    assert written(text, put("y", "\u00fc"), encoding="latin-1") == f"{head}<domain><a x='\u00e9' y='\u00fc'/></domain>"
+    assert (
+        written(text, put("y", "\u00fc"), encoding="latin-1")
+        == f"{head}<domain><a x='\u00e9' y='\u00fc'/></domain>"
+    )
 
 
 @pytest.mark.parametrize(
@@ -459,8 +509,12 @@ def test_new_text_takes_the_encoding_of_the_file() -> None:
             "<domain>\r\n\t<a>\r\n\t\t<c k='v'/>\r\n\t</a>\r\n</domain>",
             id="a self-closing parent in CRLF and tabs",
         ),
-        pytest.param("<domain><a/></domain>", "<domain><a><c k='v'/></a></domain>", id="self-closing on one line"),
-        pytest.param("<domain><a></a></domain>", "<domain><a><c k='v'/></a></domain>", id="empty on one line"),
+        pytest.param(
+            "<domain><a/></domain>", "<domain><a><c k='v'/></a></domain>", id="self-closing on one line"
+        ),
+        pytest.param(
+            "<domain><a></a></domain>", "<domain><a><c k='v'/></a></domain>", id="empty on one line"
+        ),
         pytest.param(
             "<domain>\n  <a>\n    <b/> <!-- why -->\n  </a>\n</domain>",
             "<domain>\n  <a>\n    <b/> <!-- why -->\n    <c k='v'/>\n  </a>\n</domain>",
@@ -523,7 +577,9 @@ def test_the_last_attribute_can_go_as_a_child_comes() -> None:
 def test_splices_in_order_leave_the_rest() -> None:
     """apply_splices replaces what it is told, and refuses ranges that overlap."""
     assert apply_splices(b"abcdef", []) == b"abcdef"
-    assert apply_splices(b"abcdef", [Splice(0, 0, b"_"), Splice(2, 4, b"X"), Splice(6, 6, b"!")]) == b"_abXef!"
+    assert (
+        apply_splices(b"abcdef", [Splice(0, 0, b"_"), Splice(2, 4, b"X"), Splice(6, 6, b"!")]) == b"_abXef!"
+    )
     with pytest.raises(AssertionError):
         apply_splices(b"abcdef", [Splice(2, 4, b""), Splice(3, 5, b"")])
 

@@ -149,7 +149,9 @@ def test_an_edit_writes_what_it_says(edit: Edit, old: str, new: str) -> None:
         ),
     ],
 )
-def test_an_address_changes_no_more_than_it_must(address: str, multifunction: bool, old: str, new: str) -> None:
+def test_an_address_changes_no_more_than_it_must(
+    address: str, multifunction: bool, old: str, new: str
+) -> None:
     """Only the attributes that say something else are written again."""
     xml = domain(disk("vda", inner=address))
     edit = SetAddress("disk[vda]", VDA_AT_3, 4 << 3, multifunction=multifunction)
@@ -194,15 +196,21 @@ def test_an_override_that_is_there_is_joined() -> None:
     [
         pytest.param(SetAttribute("disk[vda]", "type", "block", "x"), id="another old value"),
         pytest.param(SetAttribute("disk[vda]", "type", None, "x"), id="an attribute that should be absent"),
-        pytest.param(SetAttribute("disk[vda]", "model", "virtio", "x"), id="an attribute that should be there"),
+        pytest.param(
+            SetAttribute("disk[vda]", "model", "virtio", "x"), id="an attribute that should be there"
+        ),
         pytest.param(SetAttribute("disk[vdb]", "type", None, "x"), id="no such device"),
         pytest.param(SetAttribute("disk[vda]/driver", "type", None, "x"), id="no such child"),
         pytest.param(SetAddress("disk[vda]", None, 8, multifunction=False), id="it has an address already"),
         pytest.param(SetAddress("disk[vda]", 4 << 3, 8, multifunction=False), id="it sits elsewhere"),
         pytest.param(SetAddress("disk[vdb]", None, 8, multifunction=False), id="an address for nobody"),
-        pytest.param(SetAddress("memballoon", None, 8, multifunction=False), id="a device that is not written"),
+        pytest.param(
+            SetAddress("memballoon", None, 8, multifunction=False), id="a device that is not written"
+        ),
         pytest.param(AddElement("disk[vdb]", Element("alias", {}), ""), id="a child for nobody"),
-        pytest.param(AddElement("override[ua-a]", Element("q:frontend", {}), ""), id="an override that is not there"),
+        pytest.param(
+            AddElement("override[ua-a]", Element("q:frontend", {}), ""), id="an override that is not there"
+        ),
     ],
 )
 def test_stale_edits_are_refused(edit: Edit) -> None:

@@ -18,10 +18,16 @@ def firmware(os_element: str) -> Firmware:
         pytest.param("", id="no <os>"),
         pytest.param("<os/>", id="libvirt's default"),
         pytest.param("<os firmware='bios'/>", id="asked for"),
-        pytest.param("<os firmware='bios'><loader type='pflash'>/OVMF.fd</loader></os>", id="the attribute decides"),
-        pytest.param("<os><loader>/usr/share/seabios/bios-256k.bin</loader></os>", id="a loader without a type"),
+        pytest.param(
+            "<os firmware='bios'><loader type='pflash'>/OVMF.fd</loader></os>", id="the attribute decides"
+        ),
+        pytest.param(
+            "<os><loader>/usr/share/seabios/bios-256k.bin</loader></os>", id="a loader without a type"
+        ),
         pytest.param("<os><loader type='rom'>/usr/share/seabios/bios.bin</loader></os>", id="a rom"),
-        pytest.param("<os><loader>/srv/ovmf/bios.bin</loader></os>", id="OVMF in the folder is not in the file name"),
+        pytest.param(
+            "<os><loader>/srv/ovmf/bios.bin</loader></os>", id="OVMF in the folder is not in the file name"
+        ),
         pytest.param("<os><bios useserial='yes'/><bootmenu enable='no'/></os>", id="other elements"),
     ],
 )
@@ -36,17 +42,25 @@ def test_bios(os_element: str) -> None:
     ("os_element", "nvram", "secure"),
     [
         pytest.param("<os firmware='efi'/>", "", False, id="automatic"),
-        pytest.param("<os firmware='efi'><loader secure='yes'/></os>", "", True, id="automatic with secure boot"),
+        pytest.param(
+            "<os firmware='efi'><loader secure='yes'/></os>", "", True, id="automatic with secure boot"
+        ),
         pytest.param("<os firmware='efi'><loader secure='no'/></os>", "", False, id="secure boot declined"),
-        pytest.param("<os><loader type='pflash'>/x.fd</loader></os>", "", False, id="pflash, whatever its name"),
+        pytest.param(
+            "<os><loader type='pflash'>/x.fd</loader></os>", "", False, id="pflash, whatever its name"
+        ),
         pytest.param(
             "<os><loader readonly='yes' secure='yes' type='pflash'>/c.fd</loader><nvram template='/t'>/v.fd</nvram></os>",
             "/v.fd",
             True,
             id="pflash with variables and secure boot",
         ),
-        pytest.param("<os><loader>/c.fd</loader><nvram>/v.fd</nvram></os>", "/v.fd", False, id="nvram shows it"),
-        pytest.param("<os><loader type='rom'>/usr/share/OVMF/OVMF.fd</loader></os>", "", False, id="rom named OVMF"),
+        pytest.param(
+            "<os><loader>/c.fd</loader><nvram>/v.fd</nvram></os>", "/v.fd", False, id="nvram shows it"
+        ),
+        pytest.param(
+            "<os><loader type='rom'>/usr/share/OVMF/OVMF.fd</loader></os>", "", False, id="rom named OVMF"
+        ),
         pytest.param("<os><loader>/usr/share/edk2-x64.bin</loader></os>", "", False, id="loader named edk2"),
     ],
 )

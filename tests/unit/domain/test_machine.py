@@ -53,13 +53,23 @@ def test_i440fx_in_every_spelling(name: str) -> None:
 @pytest.mark.parametrize(
     ("os_type", "attrs", "family"),
     [
-        pytest.param("<type arch='x86_64' machine='pc-q35-7.2'>hvm</type>", "type='kvm'", Family.Q35, id="kvm"),
-        pytest.param("<type arch='x86_64' machine='q35'>hvm</type>", "type='qemu'", Family.Q35, id="plain qemu"),
+        pytest.param(
+            "<type arch='x86_64' machine='pc-q35-7.2'>hvm</type>", "type='kvm'", Family.Q35, id="kvm"
+        ),
+        pytest.param(
+            "<type arch='x86_64' machine='q35'>hvm</type>", "type='qemu'", Family.Q35, id="plain qemu"
+        ),
         pytest.param("<type arch='i686' machine='pc'>hvm</type>", "type='kvm'", Family.I440FX, id="32 bits"),
-        pytest.param("<type machine='pc'>hvm</type>", "", Family.I440FX, id="neither type nor arch is written"),
-        pytest.param("<type arch='x86_64'>hvm</type>", "type='kvm'", Family.I440FX, id="no machine: libvirt takes pc"),
+        pytest.param(
+            "<type machine='pc'>hvm</type>", "", Family.I440FX, id="neither type nor arch is written"
+        ),
+        pytest.param(
+            "<type arch='x86_64'>hvm</type>", "type='kvm'", Family.I440FX, id="no machine: libvirt takes pc"
+        ),
         pytest.param("", "type='kvm'", Family.I440FX, id="an empty <os>"),
-        pytest.param("<type machine='q35'>hvm</type>", "type='hvf'", Family.Q35, id="an accelerator of macOS"),
+        pytest.param(
+            "<type machine='q35'>hvm</type>", "type='hvf'", Family.Q35, id="an accelerator of macOS"
+        ),
     ],
 )
 def test_x86_guests_of_qemu_are_judged(os_type: str, attrs: str, family: Family) -> None:
@@ -79,16 +89,28 @@ def test_a_pcie_root_shows_q35_where_no_machine_is_written() -> None:
     ("os_type", "attrs", "said"),
     [
         pytest.param("<type arch='aarch64' machine='virt'>hvm</type>", "type='kvm'", "aarch64", id="Arm"),
-        pytest.param("<type arch='ppc64le' machine='pseries'>hvm</type>", "type='kvm'", "ppc64le", id="Power"),
-        pytest.param("<type arch='s390x' machine='s390-ccw-virtio'>hvm</type>", "type='kvm'", "s390x", id="s390"),
+        pytest.param(
+            "<type arch='ppc64le' machine='pseries'>hvm</type>", "type='kvm'", "ppc64le", id="Power"
+        ),
+        pytest.param(
+            "<type arch='s390x' machine='s390-ccw-virtio'>hvm</type>", "type='kvm'", "s390x", id="s390"
+        ),
         pytest.param("<type arch='riscv64' machine='virt'>hvm</type>", "type='qemu'", "riscv64", id="RISC-V"),
-        pytest.param("<type arch='aarch64' machine='q35'>hvm</type>", "type='kvm'", "aarch64", id="arch before name"),
-        pytest.param("<type arch='x86_64' machine='microvm'>hvm</type>", "type='kvm'", "microvm", id="microvm"),
+        pytest.param(
+            "<type arch='aarch64' machine='q35'>hvm</type>", "type='kvm'", "aarch64", id="arch before name"
+        ),
+        pytest.param(
+            "<type arch='x86_64' machine='microvm'>hvm</type>", "type='kvm'", "microvm", id="microvm"
+        ),
         pytest.param("<type arch='x86_64' machine='isapc'>hvm</type>", "type='kvm'", "isapc", id="isapc"),
         pytest.param("<type arch='x86_64' machine='none'>hvm</type>", "type='kvm'", "none", id="none"),
-        pytest.param("<type arch='x86_64' machine='xenfv'>hvm</type>", "type='xen'", "xen", id="Xen, fully virtualised"),
+        pytest.param(
+            "<type arch='x86_64' machine='xenfv'>hvm</type>", "type='xen'", "xen", id="Xen, fully virtualised"
+        ),
         pytest.param("<type arch='x86_64' machine='xenpv'>xen</type>", "", "xen", id="Xen, paravirtualised"),
-        pytest.param("<type arch='x86_64' machine='pc'>linux</type>", "", "linux", id="the old name of Xen guests"),
+        pytest.param(
+            "<type arch='x86_64' machine='pc'>linux</type>", "", "linux", id="the old name of Xen guests"
+        ),
         pytest.param("<type arch='x86_64'>exe</type>", "type='lxc'", "lxc", id="a container"),
         pytest.param("<type>hvm</type>", "type='vmware'", "vmware", id="VMware"),
         pytest.param("<type>hvm</type>", "type='bhyve'", "bhyve", id="bhyve, whose virtio is another's"),

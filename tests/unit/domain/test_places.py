@@ -18,7 +18,8 @@ def places(devices: str) -> Places:
 
 def full(first: int = 1, last: int = 0x1E) -> str:
     return "".join(
-        disk(name, f"00:{slot:02x}.0") for slot, name in zip(range(first, last + 1), disk_names(30), strict=False)
+        disk(name, f"00:{slot:02x}.0")
+        for slot, name in zip(range(first, last + 1), disk_names(30), strict=False)
     )
 
 
@@ -120,7 +121,9 @@ def test_ranks_sort_as_the_guest_enumerates() -> None:
         + disk("vdc", "03:1f.0")
         + disk("vdd", "00:1e.0")
     )
-    ranks = {device.key: desk.rank(address) for device, address in desk.layout.at.items() if device.tag == "disk"}
+    ranks = {
+        device.key: desk.rank(address) for device, address in desk.layout.at.items() if device.tag == "disk"
+    }
     assert sorted(ranks, key=lambda key: ranks[key]) == ["disk[vdd]", "disk[vdb]", "disk[vdc]", "disk[vda]"]
     assert all(FIRST < rank < LAST for rank in ranks.values())
 
@@ -134,7 +137,10 @@ def test_ranks_sort_as_the_guest_enumerates() -> None:
         pytest.param(BRIDGE, False, [2], id="pcie-to-pci-bridge"),
         pytest.param(BRIDGE, True, [2], id="pcie-to-pci-bridge is hot-pluggable"),
         pytest.param(
-            pci(1, "dmi-to-pci-bridge", "00:1e.0") + pci(2, "pci-bridge", "01:01.0"), False, [1, 2], id="dmi and pci bridge"
+            pci(1, "dmi-to-pci-bridge", "00:1e.0") + pci(2, "pci-bridge", "01:01.0"),
+            False,
+            [1, 2],
+            id="dmi and pci bridge",
         ),
         pytest.param(
             pci(1, "dmi-to-pci-bridge", "00:1e.0") + pci(2, "pci-bridge", "01:01.0"),
@@ -172,12 +178,15 @@ def test_the_slots_of_a_bridge_run_out() -> None:
 @pytest.mark.parametrize(
     ("devices", "beside", "expected"),
     [
-        pytest.param("", False, "00:01.0", id="the first free slot"),
+        pytest.param("", False, "00:02.0", id="the first free slot; slot 1 is left for video"),
+        pytest.param(port(1, "00:1a.0"), False, "00:1c.0", id="slot 1b is left for sound"),
         pytest.param(port(1, "00:05.0"), False, "00:06.0", id="behind every other bridge"),
         pytest.param(ports(3), True, "00:02.3", id="a free function beside root ports costs no slot"),
         pytest.param(ports(3), False, "00:03.0", id="unless that is not wanted"),
         pytest.param(port(1, "00:02.0"), True, "00:03.0", id="not beside a port without multifunction"),
-        pytest.param(ports(3) + disk("vda", "00:02.7"), True, "00:03.0", id="not beside another kind of device"),
+        pytest.param(
+            ports(3) + disk("vda", "00:02.7"), True, "00:03.0", id="not beside another kind of device"
+        ),
         pytest.param(port(1, "00:1e.0"), False, "00:1d.0", id="before it, where nothing is free behind"),
         pytest.param(full(), False, None, id="nothing where all is full"),
     ],

@@ -48,11 +48,17 @@ def mode(devices: str, key: str, machine: str = "q35", tail: str = "") -> str:
     [
         pytest.param(CONVENTIONAL, "virtio", T, id="conventional or integrated: transitional"),
         pytest.param(EXPRESS, "virtio", M, id="behind a port: modern only"),
-        pytest.param(CONVENTIONAL + EXPRESS, "virtio-transitional", T, id="a transitional model is so anywhere"),
-        pytest.param(CONVENTIONAL + EXPRESS, "virtio-non-transitional", M, id="a modern model is so anywhere"),
+        pytest.param(
+            CONVENTIONAL + EXPRESS, "virtio-transitional", T, id="a transitional model is so anywhere"
+        ),
+        pytest.param(
+            CONVENTIONAL + EXPRESS, "virtio-non-transitional", M, id="a modern model is so anywhere"
+        ),
     ],
 )
-def test_the_place_and_the_model_decide(places: list[tuple[str, str, str]], model: str, expected: str) -> None:
+def test_the_place_and_the_model_decide(
+    places: list[tuple[str, str, str]], model: str, expected: str
+) -> None:
     """FACTS 1: the bus decides, unless the model fixes the interface."""
     for machine, topology, place in places:
         devices = BARE + topology + disk("vda", place, f" model='{model}'")
@@ -76,7 +82,9 @@ def test_the_place_and_the_model_decide(places: list[tuple[str, str, str]], mode
     ],
 )  # fmt: skip
 @pytest.mark.parametrize(
-    ("bus", "slot", "expected"), [("0x00", "0x03", T), ("0x01", "0x00", M)], ids=["integrated", "behind a port"]
+    ("bus", "slot", "expected"),
+    [("0x00", "0x03", T), ("0x01", "0x00", M)],
+    ids=["integrated", "behind a port"],
 )
 def test_every_kind_follows_the_rule(xml: str, key: str, bus: str, slot: str, expected: str) -> None:
     """The rule is of the bus, not of the kind of device."""
@@ -94,9 +102,13 @@ def test_every_kind_follows_the_rule(xml: str, key: str, bus: str, slot: str, ex
         pytest.param("<crypto model='virtio'>A</crypto>", "crypto", id="crypto"),
         pytest.param("<memory model='virtio-mem'>A</memory>", "memory[virtio-mem]", id="mem"),
         pytest.param("<memory model='virtio-pmem'>A</memory>", "memory[virtio-pmem]", id="pmem"),
-        pytest.param("<filesystem><driver type='virtiofs'/><target dir='t'/>A</filesystem>", "filesystem[t]", id="fs"),
+        pytest.param(
+            "<filesystem><driver type='virtiofs'/><target dir='t'/>A</filesystem>", "filesystem[t]", id="fs"
+        ),
         pytest.param("<vsock model='virtio'>A</vsock>", "vsock", id="vsock"),
-        pytest.param("<vsock model='virtio-transitional'>A</vsock>", "vsock", id="vsock, said to be transitional"),
+        pytest.param(
+            "<vsock model='virtio-transitional'>A</vsock>", "vsock", id="vsock, said to be transitional"
+        ),
         pytest.param("<iommu model='virtio'>A</iommu>", "iommu[virtio]", id="iommu"),
     ],
 )
@@ -108,7 +120,9 @@ def test_devices_of_virtio_1_are_native_wherever_they_sit(xml: str, key: str) ->
         assert mode(BARE + xml.replace("A", slot) + "\n", key, tail=tail) == N
 
 
-@pytest.mark.parametrize("xml", ["<rng model='egd'/>", "<memballoon model='none'/>", "<iommu model='intel'/>"])
+@pytest.mark.parametrize(
+    "xml", ["<rng model='egd'/>", "<memballoon model='none'/>", "<iommu model='intel'/>"]
+)
 def test_what_is_not_virtio_has_no_mode(xml: str) -> None:
     """Only virtio devices are judged."""
     assert modes(read(domain(BARE + xml + "\n"))) == {}
@@ -139,11 +153,15 @@ def commandline(*values: str) -> str:
     [
         pytest.param("", id="nothing"),
         pytest.param("<override><device alias='ua-a'/></override>", id="not in the namespace of QEMU"),
-        pytest.param(override("ua-a", ("disable-legacy", "off")).replace(QEMU, "other"), id="another namespace"),
+        pytest.param(
+            override("ua-a", ("disable-legacy", "off")).replace(QEMU, "other"), id="another namespace"
+        ),
         pytest.param(commandline("-device", "x", "-global"), id="an option without its value"),
         pytest.param(commandline("-global", "no equals sign"), id="no assignment"),
         pytest.param(commandline("-global", "a=b"), id="no property"),
-        pytest.param(commandline("-set", "device.virtio-disk0.disable-legacy=off"), id="-set, which fails at start"),
+        pytest.param(
+            commandline("-set", "device.virtio-disk0.disable-legacy=off"), id="-set, which fails at start"
+        ),
     ],
 )
 def test_no_properties(inner: str) -> None:
@@ -155,7 +173,12 @@ def test_no_properties(inner: str) -> None:
 @pytest.mark.parametrize(
     ("inner", "by_alias", "by_type"),
     [
-        pytest.param(override("ua-a", ("disable-legacy", "off")), {"ua-a": {"disable-legacy": "off"}}, [], id="override"),
+        pytest.param(
+            override("ua-a", ("disable-legacy", "off")),
+            {"ua-a": {"disable-legacy": "off"}},
+            [],
+            id="override",
+        ),
         pytest.param(
             override("ua-a", ("disable-legacy", "off"), prefix="q"),
             {"ua-a": {"disable-legacy": "off"}},
@@ -194,7 +217,9 @@ def test_no_properties(inner: str) -> None:
         ),
     ],
 )
-def test_properties_are_read(inner: str, by_alias: dict[str, dict[str, str]], by_type: list[tuple[str, ...]]) -> None:
+def test_properties_are_read(
+    inner: str, by_alias: dict[str, dict[str, str]], by_type: list[tuple[str, ...]]
+) -> None:
     """Both ways to set QEMU properties, in their spellings."""
     found = properties(inner)
     assert (found.by_alias, found.by_type) == (by_alias, by_type)
@@ -214,16 +239,25 @@ G = "-global"
         pytest.param(commandline(G, "virtio-net-pci.disable-legacy=off"), T, M, id="-global of another type"),
         pytest.param(override("ua-a", ("disable-legacy", "off")), T, T, id="legacy on"),
         pytest.param(override("ua-a", ("disable-legacy", "on")), M, M, id="legacy off"),
-        pytest.param(override("ua-a", ("disable-modern", "true")), L, X, id="modern off: on a port QEMU does not start"),
+        pytest.param(
+            override("ua-a", ("disable-modern", "true")), L, X, id="modern off: on a port QEMU does not start"
+        ),
         pytest.param(override("ua-a", ("disable-modern", "on")), L, X, id="modern off, in another word"),
         pytest.param(override("ua-a", ("disable-modern", "false")), T, M, id="modern on"),
-        pytest.param(override("ua-a", ("disable-legacy", "off"), ("disable-modern", "true")), L, L, id="legacy only"),
-        pytest.param(override("ua-a", ("disable-legacy", "on"), ("disable-modern", "true")), X, X, id="both off"),
+        pytest.param(
+            override("ua-a", ("disable-legacy", "off"), ("disable-modern", "true")), L, L, id="legacy only"
+        ),
+        pytest.param(
+            override("ua-a", ("disable-legacy", "on"), ("disable-modern", "true")), X, X, id="both off"
+        ),
         pytest.param(commandline(G, "virtio-blk-pci.disable-legacy=off"), T, T, id="-global of its type"),
         pytest.param(commandline(G, "virtio-pci.disable-legacy=off"), T, T, id="-global of all types"),
         pytest.param(commandline(G, "virtio-pci.disable-legacy=on"), M, M, id="-global legacy off"),
         pytest.param(
-            commandline(G, "driver=virtio-blk-pci,property=disable-legacy,value=off"), T, T, id="-global in long form"
+            commandline(G, "driver=virtio-blk-pci,property=disable-legacy,value=off"),
+            T,
+            T,
+            id="-global in long form",
         ),
         pytest.param(
             commandline(G, "virtio-pci.disable-legacy=on", G, "virtio-blk-pci.disable-legacy=off"),
@@ -244,7 +278,8 @@ G = "-global"
             id="the device's own property outweighs -global",
         ),
         pytest.param(
-            commandline(G, "virtio-blk-pci.disable-modern=true") + override("ua-a", ("disable-legacy", "off")),
+            commandline(G, "virtio-blk-pci.disable-modern=true")
+            + override("ua-a", ("disable-legacy", "off")),
             L,
             L,
             id="one from each",
@@ -281,7 +316,10 @@ def test_the_aliases_that_libvirt_makes_up() -> None:
     )
     named = aliases(found.devices)
     names = {device.key: alias for device, alias in named.items()}
-    assert {key: names[key] for key in ("disk[vdc]", nic_key(1), nic_key(2), "controller[scsi 3]", "rng", "memballoon")} == {
+    assert {
+        key: names[key]
+        for key in ("disk[vdc]", nic_key(1), nic_key(2), "controller[scsi 3]", "rng", "memballoon")
+    } == {
         "disk[vdc]": "virtio-disk2",
         nic_key(1): "net0",
         nic_key(2): "net1",
@@ -310,14 +348,19 @@ def windows(devices: str, *, uefi: bool = True) -> dict[str, int]:
     "devices",
     [
         pytest.param("", id="no bridges"),
-        pytest.param(disk("vda", "00:03.0") + nic(1, "00:04.0", "e1000"), id="integrated endpoints take none"),
+        pytest.param(
+            disk("vda", "00:03.0") + nic(1, "00:04.0", "e1000"), id="integrated endpoints take none"
+        ),
         pytest.param(ports(8), id="empty ports"),
         pytest.param(port(1, "00:02.0") + disk("vda", "01:00.0"), id="a modern-only device has no I/O BAR"),
         pytest.param(
-            port(1, "00:02.0") + disk("vda", "01:00.0", " model='virtio-non-transitional'"), id="nor has a modern model"
+            port(1, "00:02.0") + disk("vda", "01:00.0", " model='virtio-non-transitional'"),
+            id="nor has a modern model",
         ),
         pytest.param(port(1, "00:02.0") + "<vsock model='virtio'/>\n", id="nor has a native one"),
-        pytest.param(port(1, "00:02.0") + "<controller type='usb' index='1' model='qemu-xhci'/>\n", id="nor xhci"),
+        pytest.param(
+            port(1, "00:02.0") + "<controller type='usb' index='1' model='qemu-xhci'/>\n", id="nor xhci"
+        ),
         pytest.param(SWITCH + disk("vda", "03:00.0"), id="modern behind a switch"),
     ],
 )
@@ -333,7 +376,11 @@ TRANSITIONAL = " model='virtio-transitional'"
 @pytest.mark.parametrize(
     ("devices", "expected"),
     [
-        pytest.param(port(1, "00:02.0") + disk("vda", "01:00.0", TRANSITIONAL), {"02.0": 1}, id="transitional on a port"),
+        pytest.param(
+            port(1, "00:02.0") + disk("vda", "01:00.0", TRANSITIONAL),
+            {"02.0": 1},
+            id="transitional on a port",
+        ),
         pytest.param(port(1, "00:02.0") + nic(1, "01:00.0", "e1000e"), {"02.0": 1}, id="e1000e counts too"),
         pytest.param(port(1, "00:02.0") + nic(1, "01:00.0", "igb"), {"02.0": 1}, id="igb"),
         pytest.param(BRIDGE + disk("vda", "02:01.0"), {"02.0": 1}, id="behind a bridge: the port's window"),
@@ -351,7 +398,10 @@ TRANSITIONAL = " model='virtio-transitional'"
         pytest.param(DMI + disk("vda", "02:01.0"), {"1e.0": 1}, id="behind a dmi bridge"),
         pytest.param(SWITCH + disk("vda", "03:00.0", TRANSITIONAL), {"02.0": 1}, id="behind a switch"),
         pytest.param(
-            ports(10) + "".join(disk(name, f"{bus:02x}:00.0", TRANSITIONAL) for bus, name in enumerate(disk_names(10), 1)),
+            ports(10)
+            + "".join(
+                disk(name, f"{bus:02x}:00.0", TRANSITIONAL) for bus, name in enumerate(disk_names(10), 1)
+            ),
             {**{f"02.{n}": 1 for n in range(8)}, "03.0": 1, "03.1": 1},
             id="one for each port",
         ),

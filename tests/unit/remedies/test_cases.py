@@ -84,6 +84,6 @@ def test_a_case_file_is_complete(path: Any) -> None:
 def test_remedies_say_what_they_are() -> None:
     """Each names itself, in a word for the command line and in a phrase for a person."""
     for name, remedy in load_remedies().items():
-        assert remedy.NAME == name
+        assert name == remedy.NAME
         assert remedy.TITLE
         assert "\n" not in remedy.TITLE

@@ -72,7 +72,9 @@ def _split(data: bytes) -> list[bytes]:
 
 
 # Text with what makes diffs hard: equal lines, empty lines, CRLF, lone CR, no newline at the end.
-PIECE = st.sampled_from([b"", b"a", b"b", b"\n", b"a\n", b"b\n", b"\n\n", b"a\r\n", b"\r\n", b"\r", b"long line\n"])
+PIECE = st.sampled_from(
+    [b"", b"a", b"b", b"\n", b"a\n", b"b\n", b"\n\n", b"a\r\n", b"\r\n", b"\r", b"long line\n"]
+)
 TEXT = st.lists(PIECE, max_size=40).map(b"".join)
 
 
@@ -85,7 +87,9 @@ def edited(draw: Callable) -> tuple[bytes, list[tuple[int, int, bytes]]]:
     return source, [splice for splice in splices if source[splice[0] : splice[1]] != splice[2]]
 
 
-@pytest.mark.xfail(reason="bug: a splice that ends behind a newline and drops it leaves half a line in the diff")
+@pytest.mark.xfail(
+    reason="bug: a splice that ends behind a newline and drops it leaves half a line in the diff"
+)
 @given(edited())
 @settings(max_examples=600, deadline=None)
 def test_the_diff_says_what_the_splices_do(case: tuple[bytes, list[tuple[int, int, bytes]]]) -> None:

@@ -56,7 +56,9 @@ def test_buses_carry_the_numbers_of_the_guest() -> None:
     """libvirt's index is not the guest's bus number: the port in the lower slot comes first."""
     subject = read(domain(port(1, "00:05.0") + port(2, "00:02.0") + disk("vda", "01:00.0")))
     rows = [line.text for line in tree(subject)]
-    numbers = {row.split()[4]: row.split()[-1] for row in rows if "root port" in row and "implicit" not in row}
+    numbers = {
+        row.split()[4]: row.split()[-1] for row in rows if "root port" in row and "implicit" not in row
+    }
     assert numbers == {"2,": "02", "1,": "03"}, "bus 01 is the port that libvirt adds at 00:01.0"
 
 
