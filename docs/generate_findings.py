@@ -1,4 +1,4 @@
-"""Writes docs/findings/ from fixer.findings.PAGES: python docs/generate_findings.py [--check]."""  # noqa: INP001 - a script
+"""Writes docs/findings/ from fixer.findings.PAGES: python docs/generate_findings.py [--check]."""  # noqa: INP001 - a script, in no package
 
 from __future__ import annotations
 

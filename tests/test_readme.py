@@ -119,10 +119,10 @@ def test_links_lead_somewhere(file: Path) -> None:
 
 @pytest.mark.parametrize("file", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_code_that_is_named_exists(file: Path) -> None:
-    """Every path of the source that a document names is there."""
+    """Every path of the source that a document names is there; NAME stands for any."""
     text = file.read_text(encoding="utf-8")
     for path in set(re.findall(r"`((?:fixer|policies|tests|docs|samples|bench)/[\w./-]+)`", text)):
-        assert (ROOT / path).exists(), path
+        assert "NAME" in path or (ROOT / path).exists(), path
 
 
 def test_the_version_has_its_entry() -> None:

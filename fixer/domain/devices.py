@@ -51,6 +51,7 @@ _DISK_BUS_OF_PREFIX = (
     ("xvd", "xen"),
     ("ubd", "uml"),
 )
+_NUMBER = re.compile(r"0[xX]([0-9a-fA-F]{1,16})|(0[0-7]{0,21})|([1-9][0-9]{0,19})")
 _TARGET = re.compile(r"(?:xvd|[fhsv]d|ubd)([a-z]+)(?:\d*)$")
 # Units a controller takes before libvirt opens the next (virDomainDiskDefAssignAddress, src/conf/domain_conf.c).
 _UNITS = {"scsi": 7, "fdc": 2, "ide": 4, "sata": 6}
@@ -170,14 +171,11 @@ def number(text: str) -> int | None:
     known = _DECIMALS.get(text)
     if known is not None:
         return known
-    if text[:1] in {"-", "+"} or "_" in text:
+    found = _NUMBER.fullmatch(text)
+    if found is None:
         return None
-    try:
-        if text[:1] == "0" and text[1:].isdigit():
-            return int(text, 8)
-        return int(text, 0)
-    except ValueError:
-        return None
+    digits, base = found[found.lastindex or 0], (16, 8, 10)[(found.lastindex or 1) - 1]
+    return int(digits, base)
 
 
 _FIELDS = (("domain", 0xFFFF), ("bus", 0xFF), ("slot", 0x1F), ("function", 7))
@@ -202,7 +200,7 @@ def _address(node: Node) -> Address | None:
 def _other_spelling(node: Node) -> Address | None:
     values = []
     for name, most in _FIELDS:
-        value = number(node.attrs.get(name, "0").strip())
+        value = number(node.attrs.get(name, "0"))
         if value is None or value > most:
             raise VirtfixError(
                 "address.range",

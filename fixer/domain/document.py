@@ -31,12 +31,15 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# Encodings of text that XML processors know (XML 1.0, section 4.3.3; IANA), under CPython's names.
+_TEXT_CODECS = re.compile(
+    r"iso8859-\d+|cp\d+|koi8-[ru]|utf-(16|32)(-[lb]e)?|gb2312|gbk|gb18030|big5|shift_jis|euc_(jp|kr)|tis-620"
+)
 _START_TAG_END = re.compile(rb"""(?:[^>"']|"[^"]*"|'[^']*')*>""")
 _ATTRIBUTE = re.compile(rb"""(\s+)([^\s=/>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 _REMARK = re.compile(rb"(?:[ \t]*<!--[^\n]*?-->)+(?=[ \t]*\r?\n)")
 _REFERENCE = re.compile(r"&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(amp|lt|gt|quot|apos));")
-_NOT_TEXT = re.compile(r"<!--.*?-->|<\?.*?\?>", re.DOTALL)
-_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_MARKUP = re.compile(r"<!--.*?-->|<\?.*?\?>|<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9 ._:/-]*")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
@@ -189,13 +192,12 @@ def _to_utf8(data: bytes) -> tuple[bytes, str]:
     if encoding == "utf-8":
         return data, encoding
     try:
-        info = codecs.lookup(encoding)
-        text = data.decode(encoding)
-        back = _encode(text, encoding, data)
-    except (LookupError, UnicodeError, ValueError):
-        info, back = None, b""
-    # Text encodings only: codecs such as "zlib" or "hex" are none, and CPython marks them so.
-    if info is None or not getattr(info, "_is_text_encoding", True):
+        known = _TEXT_CODECS.fullmatch(codecs.lookup(encoding).name)
+        text = data.decode(encoding) if known else ""
+        source, back = text.encode("utf-8"), _encode(text, encoding, data)
+    except (LookupError, UnicodeError):
+        known = None
+    if known is None:
         raise VirtfixError(
             "document.encoding",
             f"is not the text in {encoding} that it says it is",
@@ -209,7 +211,7 @@ def _to_utf8(data: bytes) -> tuple[bytes, str]:
             where="1:1",
             hint="save it as UTF-8",
         )
-    return text.encode("utf-8", "strict"), encoding
+    return source, encoding
 
 
 def _encoding(data: bytes) -> str:
@@ -303,7 +305,7 @@ def _refuse_foreign(root: Node) -> None:
 
 def _unescape(text: str) -> str:
     if "<" in text:
-        text = _CDATA.sub(lambda found: found[1].replace("&", "&amp;"), _NOT_TEXT.sub("", text))
+        text = _MARKUP.sub(lambda found: (found[1] or "").replace("&", "&amp;"), text)
     if "&" not in text:
         return text
     return _REFERENCE.sub(

@@ -60,7 +60,9 @@ class Domain:
             return {}
         get, properties = self.aliases.get, self.properties
         return {
-            dev: virtio.mode_of(dev, layout, properties, get(dev, "")) for dev in self.devices if dev.driver
+            device: virtio.mode_of(device, layout, properties, get(device, ""))
+            for device in self.devices
+            if device.driver and device in layout.at  # a ccw or mmio address is no PCI place
         }
 
     @property
@@ -84,14 +86,14 @@ class Domain:
         assert self.layout is not None
         return virtio.io_windows(self.layout, self.modes, self.firmware.kind)
 
-    def io_buses(self) -> set[int]:
-        """Return the indexes of the buses with a device that needs I/O ports."""
+    def io_devices(self) -> dict[int, int]:
+        """Return how many devices on each bus need I/O ports, by the index of the bus."""
         assert self.layout is not None
-        return {
-            address >> 8
-            for device, address in self.layout.at.items()
-            if not device.is_bridge and virtio.has_io_bar(device, self.modes.get(device))
-        }
+        found: dict[int, int] = {}
+        for device, address in self.layout.at.items():
+            if not device.is_bridge and virtio.has_io_bar(device, self.modes.get(device)):
+                found[address >> 8] = found.get(address >> 8, 0) + 1
+        return found
 
     @cached_property
     def by_kind(self) -> dict[str, list[Device]]:

@@ -46,7 +46,9 @@ class Places:
         self.taken = set(layout.at.values())
         self.root_slots = {address >> 3 & 31 for address in self.taken if address >> 8 == 0}
         self.root_slots |= {0, _CHIPSET_SLOT}
+        self.heads: list[Address] = []  # places on the root bus of the bridges that the plan adds
         self._plan: list[Address] = []
+        self._wanted: set[Address] = set()
         named = [dev.index for dev in domain.devices if dev.is_bridge]
         named += [dev.address >> 8 for dev in domain.devices if dev.address is not None]
         # Controllers that libvirt would add have no index yet: it fills in what the XML leaves open.
@@ -70,6 +72,24 @@ class Places:
     def free_slots(self) -> list[int]:
         return [slot for slot in range(1, _CHIPSET_SLOT) if slot not in self.root_slots]
 
+    def reclaim(self, leaving: list[Device]) -> None:
+        """Where slots are short, free those of root ports that libvirt would make up for ``leaving``.
+
+        libvirt packs eight ports a slot, from the lowest free slot on.
+        """
+        if len(self.free_slots()) >= len(leaving):
+            return
+        at = self.layout.at
+        ports = [bus for bus in self.layout.buses if bus.model == "pcie-root-port" and self._made_up(bus)]
+        slots = sorted({at[bus.controller] >> 3 for bus in ports if bus.controller is not None})
+        left = max(len(ports) - sum(device.address is None for device in leaving), 1)
+        freed = set(slots[-(-left // 8) :])
+        self.root_slots -= freed
+        self.taken = {address for address in self.taken if address >> 3 not in freed}
+
+    def _made_up(self, bus: Bus) -> bool:
+        return bus.controller is not None and bus.controller.node is None
+
     def plan_root(self, count: int, spare: int) -> None:
         """Lay out places for ``count`` integrated endpoints, ``spare`` slots kept for bridges.
 
@@ -87,6 +107,7 @@ class Places:
         single = len(usable) - packed
         self._plan = [slot << 3 for slot in usable[:single]]
         self._plan += [slot << 3 | function for slot in usable[single:] for function in range(8)]
+        self._wanted = set(self._plan[:count])
 
     def on_root(self, low: Rank, high: Rank) -> Spot | None:
         """Return the first free planned place on the root bus between two ranks."""
@@ -132,15 +153,20 @@ class Places:
 
         With ``beside`` a free function next to existing root ports will do, which costs no slot.
         """
-        highest = max((top for top in self.layout.top if top is not None), default=0)
+        highest = max((top for top in (*self.layout.top, *self.heads) if top is not None), default=0)
         functions = list(self._beside_ports()) if beside else []
         for address in functions:
             if address > highest:
                 return address
-        slots = [slot << 3 for slot in self.free_slots()]
-        spare = [address for address in slots if address not in self._plan] or slots
-        behind = [address for address in spare if address > highest]
-        return next(iter(behind or spare[-1:] or functions[-1:]), None)
+        free = [slot << 3 for slot in self.free_slots()]
+        groups = (
+            [place for place in free if place not in self._wanted and place >> 3 not in _LIKED],
+            [place for place in free if place in self._wanted and place >> 3 not in _LIKED],
+            [place for place in free if place >> 3 in _LIKED],
+            functions,
+        )
+        behind = (place for group in groups for place in group if place > highest)
+        return next(behind, next((group[-1] for group in groups if group), None))
 
     def _beside_ports(self) -> Iterator[Address]:
         """First free function of each slot that holds nothing but root ports of the XML, multifunction on."""

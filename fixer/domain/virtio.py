@@ -60,6 +60,10 @@ _IO_MODELS = frozenset(
 # An I/O window of a bridge is a multiple of 4 KiB (PCI-to-PCI Bridge Architecture 1.2, section 3.2.5.6);
 # virtio-blk's legacy BAR of 128 bytes is the largest of the virtio devices (seen in query-pci).
 _WINDOW, _IO_BAR = 4096, 128
+IO_DEVICES_A_WINDOW = _WINDOW // _IO_BAR
+
+
+VIRTIO_PROPERTIES = ("disable-legacy", "disable-modern")
 
 
 class Properties:

@@ -58,7 +58,8 @@ def make_plan(domain: Domain, request: Request) -> Plan:
 def _plan_for(domain: Domain, capabilities: GuestCapabilities, guest: Guest, request: Request) -> Plan:
     findings = diagnose(domain, capabilities)
     if not findings:
-        return _untouched(domain, guest)
+        starving = () if capabilities.is_modern else _starving(domain, request.site)
+        return _untouched(domain, guest, unresolved=starving)
     # What libvirt would place by itself can land elsewhere once others move. Only then are all devices
     # given addresses, which changes more of the file; and only if that fails too may devices that this
     # guest does not drive by virtio change their order.
@@ -83,7 +84,7 @@ def _solved(
     splices = splices_of(domain, solution.edits)
     after = _result(domain, splices) if splices else domain
     unresolved = tuple([finding for finding in findings if not finding.curable] + _refused(solution.choices))
-    unresolved += _starving(domain, solution.capacity)
+    unresolved += _starving(domain, request.site)
     if splices:
         prove(
             domain,
@@ -133,8 +134,9 @@ def _refused(choices: tuple[Choice, ...]) -> list[Finding]:
     ]
 
 
-def _starving(domain: Domain, capacity: int) -> tuple[Finding, ...]:
+def _starving(domain: Domain, site: SitePreferences) -> tuple[Finding, ...]:
     """Return a finding where the domain as it is takes more I/O windows than its firmware has."""
+    capacity = site.io_windows.get(domain.firmware.kind, 0)
     windows = domain.io_windows
     used = sum(windows.values())
     if used <= capacity:
@@ -190,13 +192,13 @@ def _place(domain: Domain, device: Device) -> str:
     return "" if address is None else short_address(address)
 
 
-def _untouched(domain: Domain, guest: Guest, *skips: Skip) -> Plan:
+def _untouched(domain: Domain, guest: Guest, *skips: Skip, unresolved: tuple[Finding, ...] = ()) -> Plan:
     return Plan(
         domain,
         domain,
         guest=guest,
-        findings=(),
-        unresolved=(),
+        findings=unresolved,
+        unresolved=unresolved,
         changes=(),
         edits=(),
         splices=[],

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fixer.diagnose import acceptable_modes, diagnose, is_hidden
+from fixer.domain.virtio import Mode
 
 if TYPE_CHECKING:
     from fixer.domain.devices import Device
@@ -110,8 +111,10 @@ def _all_cured(after: Domain, guest: GuestCapabilities, unresolved: tuple[Findin
     known = {finding.device for finding in unresolved}
     good = acceptable_modes(guest)
     for device, mode in after.modes.items():
-        if mode not in good and device.key not in known and guest.drives(device.driver).value != "yes":
-            return f"{device.key} is {mode.value}"
+        driver = guest.drives(device.driver).value
+        if mode in good or device.key in known or driver == "no" or (mode is Mode.NATIVE and driver == "yes"):
+            continue
+        return f"{device.key} is {mode.value}"
     return ""
 
 

@@ -13,10 +13,10 @@ from fixer.diagnose import is_hidden
 from fixer.domain.devices import PCI
 from fixer.domain.edits import SetAddress
 from fixer.domain.places import FIRST, LAST, Rank
-from fixer.domain.virtio import Mode
+from fixer.domain.virtio import VIRTIO_PROPERTIES
 from fixer.remedies import load_remedies
 from fixer.remedies.base import Case, Desk, Offer
-from fixer.remedies.override import modern_off_edits
+from fixer.remedies.override import edits_for_move
 
 if TYPE_CHECKING:
     from fixer.domain.devices import Address, Device
@@ -85,7 +85,7 @@ def solve(
             domain, guest, site, todo, remedies, all_offers=all_offers, settle_all=settle_all
         )
     edits = _edits(choices, desk, remedies)
-    if settling is Settling.ALL:
+    if edits and settling is Settling.ALL:
         settled = {choice.case.device for choice in choices if choice.taken is not None}
         edits += tuple(
             edit for device in domain.devices if device not in settled for edit in _pin(device, desk)
@@ -157,10 +157,20 @@ def _share_out(desk: Desk, todo: list[Device]) -> None:
         else:
             keep = overrides[len(overrides) - room :]
         desk.override_quota = frozenset(keep)
+    wanting = [device for device in todo if _may_integrate(desk, device)]
+    desk.places.reclaim(wanting)
     # A slot is kept for a bridge where one may be needed, which costs nothing while there is room.
-    desk.places.plan_root(
-        len(todo), spare=1 if site.hotplug or len(todo) > len(desk.places.free_slots()) else 0
-    )
+    crowded = len(wanting) > len(desk.places.free_slots())
+    desk.places.plan_root(len(wanting), spare=1 if crowded or len(wanting) < len(todo) else 0)
+
+
+def _may_integrate(desk: Desk, device: Device) -> bool:
+    if device.driver in desk.site.hotplug or "integrated" in desk.site.forbid:
+        return False
+    wanted = strategy_for(desk.site, device)
+    if wanted == "override":
+        return desk.override_quota is not None and device not in desk.override_quota
+    return wanted in {None, "integrated"}
 
 
 class _Ranks:
@@ -202,6 +212,7 @@ def _case(
     todo: dict[Device, Finding | None],
 ) -> Case:
     low, high = ranks.bounds(device)
+    alias = domain.aliases.get(device, "")
     return Case(
         device=device,
         mode=domain.modes[device],
@@ -214,6 +225,7 @@ def _case(
         hidden=is_hidden(domain, device),
         companion=todo[device] is None,
         forced=_forced(domain, device),
+        properties=any(domain.properties.get(device, name, alias) for name in VIRTIO_PROPERTIES),
     )
 
 
@@ -228,13 +240,10 @@ def _pinned(domain: Domain, device: Device, todo: dict[Device, Finding | None]) 
     return f"it is function 0 for {', '.join(left)}, which would vanish" if left else ""
 
 
-def _forced(domain: Domain, device: Device) -> str:
-    """Return the property that keeps the legacy interface off wherever the device sits."""
-    alias = domain.aliases.get(device, "")
-    value = domain.properties.get(device, "disable-legacy", alias)
-    if value in {"", "auto"}:
-        return "disable-modern" if domain.modes[device] is Mode.NEITHER and device.variant else ""
-    return f"disable-legacy={value}"
+def _forced(domain: Domain, device: Device) -> bool:
+    """Tell whether a property keeps the legacy interface off wherever the device sits."""
+    value = domain.properties.get(device, "disable-legacy", domain.aliases.get(device, ""))
+    return value not in {"", "auto", "off"}
 
 
 def _offers(
@@ -280,8 +289,8 @@ def _edits(choices: list[Choice], desk: Desk, remedies: dict[str, Remedy]) -> tu
             if moves and choice.taken.spot is None:
                 found += _pin(choice.case.device, desk)
             found += remedies[choice.taken.remedy].edits(choice.case, choice.taken, desk)
-            if choice.case.legacy_only and choice.taken.spot is not None:
-                found += modern_off_edits(choice.case, desk)
+            if choice.taken.spot is not None:
+                found += edits_for_move(choice.case, desk)
     return tuple(dict.fromkeys(found))
 
 

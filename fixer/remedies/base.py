@@ -9,13 +9,14 @@ from fixer.domain.document import Element
 from fixer.domain.edits import AddElement, Edit, SetAddress, SetAttribute, address_element
 from fixer.domain.pci import EXPRESS_PORTS
 from fixer.domain.places import Places, Rank, Spot
-from fixer.domain.virtio import Mode
+from fixer.domain.virtio import IO_DEVICES_A_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fixer.domain.devices import Address, Device
     from fixer.domain.model import Domain
+    from fixer.domain.virtio import Mode
     from fixer.policy.model import SitePreferences
 
 
@@ -32,7 +33,8 @@ class Case(NamedTuple):
     legacy_only: bool  # the guest wants no virtio 1.0 beside
     hidden: bool  # a function of a slot without function 0
     companion: bool  # sits right, has no address yet, and must keep its order among devices that move
-    forced: str  # a QEMU property that is set on it and outlives a move, '' for none
+    forced: bool  # a QEMU property keeps the legacy interface off wherever it sits
+    properties: bool  # QEMU properties are set on it, which the transitional types do not know
 
 
 class Offer(NamedTuple):
@@ -104,7 +106,7 @@ class Desk:
         self.places = Places(domain)
         self.capacity = site.io_windows.get(domain.firmware.kind, 0)
         self.windows = sum(domain.io_windows.values())
-        self._io_buses = domain.io_buses()
+        self._io_devices = domain.io_devices()
         self.bridges: list[NewBridge] = []
         # Names of the remedies in the order in which to ask them, by the one that was wanted.
         self.by_weight: dict[str | None, list[str]] = {}
@@ -116,8 +118,8 @@ class Desk:
         return self.capacity - self.windows
 
     def fresh_window(self, bus: int) -> bool:
-        """Tell whether a device with an I/O BAR on this bus takes a window that nobody has yet."""
-        return bus != 0 and bus not in self._io_buses
+        """Tell whether one more device with an I/O BAR on this bus takes one more window."""
+        return bus != 0 and self._io_devices.get(bus, 0) % IO_DEVICES_A_WINDOW == 0
 
     def bus_of(self, device: Device) -> int:
         """Return the index of the bus where a device sits."""
@@ -162,6 +164,7 @@ class Desk:
             if bridge not in self.bridges:
                 self.bridges.append(bridge)
                 self.places.take(bridge.port)
+                self.places.heads.append(bridge.port)
                 self.places.next_index = bridge.index + 1
                 self.windows += 1
             bridge.used += 1
@@ -172,9 +175,8 @@ class Desk:
             self.places.take(offer.spot.address)
             if offer.spot.address & 7:
                 self.multifunction.add(offer.spot.address & ~7)
-        if self.fresh_window(bus):
-            self._io_buses.add(bus)
-            self.windows += 1
+        self.windows += self.fresh_window(bus)
+        self._io_devices[bus] = self._io_devices.get(bus, 0) + 1
 
     def price(self, remedy: str, *, moved: bool, windows: int = 0, hotplug_lost: bool = False) -> int:
         weights = self.site.weights
@@ -188,10 +190,7 @@ class Desk:
 
     def right_place(self, case: Case) -> bool:
         """Tell whether the place is right and something else is wrong: the model, or a QEMU property."""
-        if case.companion:
-            return False
-        unseen = case.mode is Mode.MODERN_ONLY and not case.device.variant
-        return not self.on_port(case.device) and not case.hidden and not unseen
+        return not (case.companion or case.hidden or self.on_port(case.device))
 
     def on_port(self, device: Device) -> bool:
         """Tell whether a device sits behind an express port, where it can be hot-plugged."""

@@ -21,8 +21,8 @@ def offer(case: Case, desk: Desk) -> Offer:
         return Offer(NAME, "the machine has no express ports to come from")
     if desk.right_place(case):
         return Offer(NAME, "the place is right already; what is wrong stays wrong elsewhere")
-    if case.pinned or case.forced:
-        return Offer(NAME, case.pinned or f"{case.forced} is set on it and outlives a move")
+    if case.pinned:
+        return Offer(NAME, case.pinned)
     spot, bridge, windows, refusal = desk.bridge_spot(case)
     if spot is None:
         return Offer(NAME, refusal)

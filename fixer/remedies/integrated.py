@@ -23,8 +23,8 @@ def offer(case: Case, desk: Desk) -> Offer:
         return Offer(NAME, "an integrated endpoint can not be hot-plugged, which was asked for")
     if desk.right_place(case):
         return Offer(NAME, "the place is right already; what is wrong stays wrong elsewhere")
-    if case.pinned or case.forced:
-        return Offer(NAME, case.pinned or f"{case.forced} is set on it and outlives a move")
+    if case.pinned:
+        return Offer(NAME, case.pinned)
     spot = desk.places.on_root(case.low, case.high)
     if spot is None:
         return Offer(NAME, "no place on pcie.0 keeps the order of the guest's devices")

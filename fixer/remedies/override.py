@@ -10,7 +10,7 @@ from fixer.domain.virtio import QEMU_NAMESPACE
 from fixer.remedies.base import Case, Desk, Offer, alias_for, implicit_with, model_edits, plain_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from fixer.domain.devices import Device
 
@@ -24,6 +24,8 @@ MODERN_OFF = ("disable-modern", "bool", "true")
 
 
 def offer(case: Case, desk: Desk) -> Offer:
+    if case.hidden:
+        return Offer(NAME, "no firmware looks at a function of a slot without function 0")
     if case.companion:
         return Offer(NAME, "the device is right already; it needs a place")
     if case.device.node is None and case.device.tag == "controller" and desk.has_siblings(case.device):
@@ -48,9 +50,14 @@ def edits(case: Case, offer: Offer, desk: Desk) -> Iterable[Edit]:  # noqa: ARG0
     return property_edits(case.device, desk, properties)
 
 
-def modern_off_edits(case: Case, desk: Desk) -> list[Edit]:
-    """Return the edits that make a device on a conventional slot legacy only, for guests that want it."""
-    return property_edits(case.device, desk, [MODERN_OFF], written=case.device.node is None)
+def edits_for_move(case: Case, desk: Desk) -> list[Edit]:
+    """Return the property edits that a device needs on top of a conventional slot, mostly none."""
+    properties = [LEGACY_ON] if case.forced else []
+    if case.legacy_only:
+        properties.append(MODERN_OFF)
+    if not properties:
+        return []
+    return property_edits(case.device, desk, properties, written=case.device.node is None)
 
 
 def property_edits(
@@ -79,7 +86,7 @@ def property_edits(
 def _override_edits(desk: Desk, alias: str, properties: list[tuple[str, str, str]]) -> list[Edit]:
     domain = desk.domain
     prefix = _prefix(domain.root.attrs)
-    name = prefix or "qemu"
+    name = prefix or _free_prefix(domain.root.attrs)
     found: list[Edit] = []
     missing: list[Element] = []
     for key, kind, value in properties:
@@ -101,9 +108,7 @@ def _override_edits(desk: Desk, alias: str, properties: list[tuple[str, str, str
     if domain.find(f"override[{alias}]") is not None:
         return [*found, AddElement(f"override[{alias}]", frontend, "")]
     if not prefix:
-        found.append(
-            SetAttribute("domain", "xmlns:qemu", domain.root.attrs.get("xmlns:qemu"), QEMU_NAMESPACE)
-        )
+        found.append(SetAttribute("domain", f"xmlns:{name}", None, QEMU_NAMESPACE))
     entry = Element(f"{name}:device", {"alias": alias}, (frontend,))
     return [*found, AddElement("override", entry, "")]
 
@@ -113,3 +118,12 @@ def _prefix(attrs: dict[str, str]) -> str:
     return next(
         (name[6:] for name, uri in attrs.items() if uri == QEMU_NAMESPACE and name.startswith("xmlns:")), ""
     )
+
+
+def _free_prefix(attrs: dict[str, str]) -> str:
+    """Return libvirt's customary prefix, or another where the owner binds that to something else."""
+    return next(name for name in ("qemu", "libvirt-qemu", *_numbered("qemu")) if f"xmlns:{name}" not in attrs)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    return (f"{name}{number}" for number in range(2, 1 << 16))

@@ -20,14 +20,10 @@ MODEL = "virtio-transitional"
 def offer(case: Case, desk: Desk) -> Offer:
     if case.legacy_only:
         return Offer(NAME, "a transitional model offers virtio 1.0 too, which this guest does not bear")
-    if case.forced:  # the property does not exist on the transitional types: QEMU would refuse to start
-        return Offer(NAME, f"{case.forced} is set on it, which a transitional model does not know")
+    if case.properties:  # QEMU would refuse to start
+        return Offer(NAME, "QEMU properties are set on it, which a transitional model does not know")
     if desk.right_place(case):
-        if case.device.variant and case.current is not None and case.low < case.current < case.high:
-            return Offer(
-                NAME, "", desk.price(NAME, moved=False), note="the place is right; the model changes"
-            )
-        return Offer(NAME, "the place is right already")
+        return _in_place(case, desk)
     if desk.domain.machine.family is not Family.Q35:
         return Offer(NAME, "the machine has no express ports to come from")
     if case.pinned:
@@ -37,6 +33,18 @@ def offer(case: Case, desk: Desk) -> Offer:
         return Offer(NAME, refusal)
     price = desk.price(NAME, moved=case.device.address is not None, windows=windows)
     return Offer(NAME, "", price, spot, bridge)
+
+
+def _in_place(case: Case, desk: Desk) -> Offer:
+    window = desk.fresh_window(desk.bus_of(case.device))
+    if not case.device.variant:
+        return Offer(NAME, "the place is right already")
+    if case.current is None or not case.low < case.current < case.high:
+        return Offer(NAME, "a device before it in the guest's order moves behind it")
+    if window and desk.windows_left() < 1:
+        return Offer(NAME, f"all {desk.capacity} I/O windows of the firmware are used")
+    price = desk.price(NAME, moved=False, windows=int(window))
+    return Offer(NAME, "", price, note="the place is right; the model changes")
 
 
 def edits(case: Case, offer: Offer, desk: Desk) -> Iterable[Edit]:

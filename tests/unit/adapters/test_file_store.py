@@ -20,7 +20,7 @@ def code(error: pytest.ExceptionInfo[VirtfixError]) -> str:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
+    return sorted(path.name for path in folder.iterdir())
 
 
 # --- Reading ------------------------------------------------------------------------------------------

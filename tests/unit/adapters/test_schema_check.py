@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from helpers import ROOT, plan
 
 from fixer.adapters import schema_check
 from fixer.errors import VirtfixError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SAMPLES = sorted((ROOT / "samples").glob("*.xml"))
 # A schema of one element with one attribute, so that these tests need no libvirt.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,8 @@ import pytest
 from fixer.cli import apply as command
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cli_runner import Run
 
 PENDING, RIGHT = "rhel6-q35-ovmf.xml", "already-right.xml"
@@ -49,7 +50,7 @@ def test_a_failure_does_not_stop_the_others(virtfix: Run, samples: Path, tmp_pat
     done = virtfix("apply", samples, "--output-dir", tmp_path / "out")
     assert done.code == 1
     assert files(tmp_path / "out") == sorted(
-        name for name in os.listdir(samples) if name.endswith(".xml") and name != "handwritten-noaddr.xml"
+        path.name for path in samples.glob("*.xml") if path.name != "handwritten-noaddr.xml"
     )
 
 

@@ -33,7 +33,7 @@ def test_standard_output_carries_only_what_was_asked_for(virtfix: Run, samples: 
     """Of several files the plans go to standard output, the summary and the failures to standard error."""
     done = virtfix("plan", samples, "--format", "json")
     assert [value["source"] for value in json.loads(done.text)] == [
-        f"{samples}/{name}" for name in sorted(os.listdir(samples)) if name.endswith(".xml")
+        str(path) for path in sorted(samples.glob("*.xml"))
     ]
     lines = done.err.splitlines()
     assert lines[0].startswith(f"virtfix: {samples}/handwritten-noaddr.xml: ")
@@ -206,7 +206,7 @@ def test_out_saves_several_plans_as_an_array(virtfix: Run, samples: Path, tmp_pa
     assert done.code == 1
     values = json.loads(saved.read_text())
     assert [Path(value["source"]).name for value in values] == sorted(
-        name for name in os.listdir(samples) if name.endswith(".xml")
+        path.name for path in samples.glob("*.xml")
     )
     assert [value["status"] for value in values].count("error") == 1
 

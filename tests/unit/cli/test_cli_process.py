@@ -65,8 +65,10 @@ def test_bulk_apply(process: Run, many: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = process("apply", many, "--output-dir", out, "--jobs", "2")
     assert done.code == 1
-    assert sorted(os.listdir(out)) == [f"vm{number:04}.xml" for number in range(600) if number % 97]
-    assert len({(out / name).read_bytes() for name in os.listdir(out)}) == 2
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"vm{number:04}.xml" for number in range(600) if number % 97
+    ]
+    assert len({path.read_bytes() for path in out.iterdir()}) == 2
     assert len(done.text.splitlines()) == 593
 
 
@@ -187,7 +189,7 @@ def test_an_interrupt_ends_it_in_one_line(many: Path, tmp_path: Path) -> None:
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=clean(), start_new_session=True
     )
     deadline = time.monotonic() + 30
-    while not (out.exists() and os.listdir(out)) and time.monotonic() < deadline:
+    while not (out.exists() and any(out.iterdir())) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=30)

@@ -6,7 +6,6 @@ import difflib
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from fixer.report.diff import for_terminal, unified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 SAMPLES = sorted((ROOT / "samples").glob("*.xml"))
 _HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@\n")

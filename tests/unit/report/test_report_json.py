@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import ROOT, domain, plan, port
 
 from fixer.planning.codec import decode_edit, encode_edit
 from fixer.report.plan_json import devices, render
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SAMPLES = sorted((ROOT / "samples").glob("*.xml"))
 DOC = ROOT / "docs" / "json.md"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from helpers import ROOT, domain, plan
 
-from fixer.planning.plan import Plan
 from fixer.report import text, topology
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fixer.planning.plan import Plan
 
 SAMPLES = sorted((ROOT / "samples").glob("*.xml"))
 GOLDEN = ROOT / "tests" / "golden"

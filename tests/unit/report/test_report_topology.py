@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from helpers import ROOT, disk, domain, plan, port, read
 
 from fixer.report.topology import Line, render, side_by_side, tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SAMPLES = sorted((ROOT / "samples").glob("*.xml"))
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
