@@ -116,7 +116,7 @@ PAGES: dict[Code, Page] = {
         "The policy says that this guest's drivers fail on devices that offer both interfaces (reported for "
         "Windows XP and 2003 drivers on Q35).",
         "disable-modern=on through qemu:override, on a conventional slot or on pcie.0.",
-        "FACTS of the project, section on overrides; QEMU hw/virtio/virtio-pci.c",
+        "reports on Windows XP and 2003 guests; QEMU hw/virtio/virtio-pci.c",
     ),
     Code.IO_WINDOWS: Page(
         "The firmware has no I/O window left for a port",

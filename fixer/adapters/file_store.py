@@ -55,7 +55,7 @@ def _problem(error: OSError, path: str, verb: str) -> VirtfixError:
         )
     reason = (error.strerror or str(error)).lower()
     return VirtfixError(
-        f"file.{verb}", f"can not {verb}: {reason}", where=path, hint=_HINTS.get(error.errno or 0, "")
+        f"file.{verb}", f"can not {verb}: {reason}", where=path or "''", hint=_HINTS.get(error.errno or 0, "")
     )
 
 
@@ -88,13 +88,13 @@ def expand(paths: Iterable[str], *, recursive: bool) -> Iterator[str]:
 def _listed(path: str, *, recursive: bool) -> Iterator[str]:
     try:
         with os.scandir(path) as entries:
-            listed = sorted((entry.name, entry.is_dir()) for entry in entries)
+            listed = sorted((entry.name, entry.is_dir(), entry.is_symlink()) for entry in entries)
     except OSError as error:
         raise _problem(error, path, "read") from None
-    for name, is_dir in listed:
+    for name, is_dir, is_link in listed:
         inner = f"{path.rstrip('/')}/{name}"
         if is_dir:
-            if recursive:
+            if recursive and not is_link:  # links can go in rings
                 yield from _listed(inner, recursive=True)
         elif name.endswith(".xml"):
             yield inner

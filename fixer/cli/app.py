@@ -173,7 +173,7 @@ def topology(
     hotplug: Hotplug = None,
     color: Color = "auto",
 ) -> None:
-    """Draw the PCI tree: buses as the guest numbers them, slots, devices, modes."""
+    """Draw the PCI tree as the guest numbers it."""
     settings = _settings(os_id, assume, policy, strategy, hotplug)
     from fixer.cli import topology as command  # noqa: PLC0415
 
@@ -205,10 +205,11 @@ def _settings(
     *,
     explain: bool = False,
 ) -> Settings:
-    from fixer.cli.wiring import STRATEGIES, Settings, driver_kinds  # noqa: PLC0415
+    from fixer.cli.wiring import Settings, driver_kinds  # noqa: PLC0415
+    from fixer.policy.model import REMEDIES  # noqa: PLC0415
 
     _choice("--assume", assume, ("legacy", "modern"))
-    _choice("--strategy", strategy, STRATEGIES)
+    _choice("--strategy", strategy, REMEDIES)
     kinds = tuple(kind for part in hotplug or () for kind in part.split(",") if kind)
     driver_kinds(kinds)
     return Settings(os_id, assume, tuple(policy or ()), strategy, kinds, explain)
@@ -230,6 +231,7 @@ def main() -> None:
     """Run the command line; a user's mistake is one line on standard error."""
     try:
         app()
+        sys.stdout.flush()
     except VirtfixError as error:
         _finish(
             f"virtfix: {error}\n", Exit.USAGE if error.code.startswith(("usage.", "hotplug.")) else Exit.ERROR
@@ -237,8 +239,18 @@ def main() -> None:
     except KeyboardInterrupt:
         _finish("virtfix: interrupted\n", 130)
     except BrokenPipeError:  # the reader went away: that is its right
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
         sys.exit(Exit.ERROR)
+    except OSError as error:  # files have their own errors; this is standard output
+        _close_stdout()
+        _finish(
+            f"virtfix: standard output: can not write: {(error.strerror or str(error)).lower()}\n", Exit.ERROR
+        )
+
+
+def _close_stdout() -> None:
+    """Let the interpreter's own last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _finish(message: str, code: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.cli import batch
 from fixer.cli.batch import Job, Outcome, shown
-from fixer.cli.plan import exit_code, plan_file, summary
+from fixer.cli.plan import exit_code, notes, plan_file, summary
 from fixer.cli.wiring import Settings, build_request
 from fixer.errors import VirtfixError, printable
 from fixer.planning.codec import status
@@ -89,7 +89,7 @@ def _one(request: Request, path: str, _settings: Settings, target: Target) -> Ou
     except VirtfixError as error:
         return batch.failure(path, error)
     return Outcome(
-        path, status(plan), _line(plan, path, written).encode("utf-8", "backslashreplace"), _notes(plan, path)
+        path, status(plan), _line(plan, path, written).encode("utf-8", "backslashreplace"), notes(plan, path)
     )
 
 
@@ -123,11 +123,3 @@ def _line(plan: Plan, path: str, written: str) -> str:
     what = f"{len(plan.changes)} devices changed" if plan.pending else "nothing to change"
     where = f" -> {printable(written)}" if written and written != path else ""
     return f"{printable(shown(path))}{where}: {what}\n"
-
-
-def _notes(plan: Plan, path: str) -> str:
-    where = shown(path)
-    notes = [
-        VirtfixError("note", f"{f.code.value} {f.device}: {f.why}", where=where) for f in plan.unresolved
-    ]
-    return "".join(f"virtfix: {note}\n" for note in notes)

@@ -28,5 +28,11 @@ def run(code: str | None, width: int) -> Exit:
         ("What helps", page.remedy),
         ("Source", page.source),
     ):
-        sys.stdout.write(f"\n{title}\n" + textwrap.indent(textwrap.fill(text, width - 2), "  ") + "\n")
+        sys.stdout.write(
+            f"\n{title}\n"
+            + textwrap.indent(
+                textwrap.fill(text, width - 2, break_on_hyphens=False, break_long_words=False), "  "
+            )
+            + "\n"
+        )
     return Exit.DONE

@@ -90,7 +90,13 @@ def _one(request: Request, path: str, _settings: Settings, view: View) -> Outcom
         saved = _failed_json(path, error) if view.format == "json" or view.save else ""
         return failed._replace(saved=saved, output=saved.encode() if view.format == "json" else b"")
     saved = _json(plan, path) if view.format == "json" or view.save else ""
-    return Outcome(path, status(plan), _rendered(plan, path, view, saved), _notes(plan, path, view), saved)
+    return Outcome(
+        path,
+        status(plan),
+        _rendered(plan, path, view, saved),
+        notes(plan, path) if view.format in {"diff", "xml"} else "",
+        saved,
+    )
 
 
 def plan_file(path: str, request: Request) -> Plan:
@@ -136,19 +142,11 @@ def _rendered(plan: Plan, path: str, view: View, saved: str) -> bytes:
     return report.encode("utf-8", "backslashreplace")
 
 
-def _notes(plan: Plan, path: str, view: View) -> str:
-    """What a reader of a diff, an XML or a JSON would not see: unresolved findings, on standard error."""
-    if view.format not in {"diff", "xml"}:
-        return ""
-    name = shown(path)
-    notes = [
-        f"virtfix: {VirtfixError('note', f'{f.code.value} {f.device}: {f.why}', where=name)}"
-        for f in plan.unresolved
-    ]
-    notes += [
-        f"virtfix: {VirtfixError('note', f'skipped: {skip.reason}', where=name)}" for skip in plan.skips
-    ]
-    return "".join(note + "\n" for note in notes)
+def notes(plan: Plan, path: str) -> str:
+    """Return what a reader of a diff, an XML or of files would not see, a line each."""
+    told = [f"{finding.code.value} {finding.device}: {finding.why}" for finding in plan.unresolved]
+    told += [f"skipped: {skip.reason}" for skip in plan.skips]
+    return "".join(f"virtfix: {VirtfixError('note', text, where=shown(path))}\n" for text in told)
 
 
 def _json(plan: Plan, path: str) -> str:

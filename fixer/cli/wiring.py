@@ -22,7 +22,6 @@ DEVICE_KINDS = {
     "filesystem": ("9p",),
     "all": ("block", "net", "scsi", "console", "balloon", "rng", "9p"),
 }
-STRATEGIES = ("integrated", "bridge", "transitional", "override")
 
 
 class Settings(NamedTuple):

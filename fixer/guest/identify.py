@@ -99,7 +99,7 @@ def _beside(
         other = policies.find(uri)
         if other is None:
             said.append(f"the metadata ({place}) names {printable(uri, 80)}, which no policy knows; not used")
-        elif other.id != taken.id:
+        elif other.name != taken.name:
             said.append(
                 f"conflict: the metadata ({place}) names {printable(uri, 80)}: {other.name}; not used"
             )

@@ -190,7 +190,9 @@ class Desk:
 
     def right_place(self, case: Case) -> bool:
         """Tell whether the place is right and something else is wrong: the model, or a QEMU property."""
-        return not (case.companion or case.hidden or self.on_port(case.device))
+        # Without an address the place hangs on the model, which a legacy-only guest needs changed.
+        floating = case.legacy_only and case.device.address is None
+        return not (case.companion or case.hidden or floating or self.on_port(case.device))
 
     def on_port(self, device: Device) -> bool:
         """Tell whether a device sits behind an express port, where it can be hot-plugged."""

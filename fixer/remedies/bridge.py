@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fixer.domain.edits import Edit
 
 NAME = "bridge"
-TITLE = "behind a conventional PCI bridge"
+TITLE = "Behind a conventional PCI bridge"
 
 
 def offer(case: Case, desk: Desk) -> Offer:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fixer.domain.edits import Edit
 
 NAME = "integrated"
-TITLE = "integrated endpoint on pcie.0"
+TITLE = "Onto pcie.0, as integrated endpoints"
 
 
 def offer(case: Case, desk: Desk) -> Offer:

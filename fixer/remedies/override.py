@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fixer.domain.devices import Device
 
 NAME = "override"
-TITLE = "disable-legacy=off where the device sits"
+TITLE = "By qemu:override, where they sit"
 
 # The spellings that QEMU takes through libvirt's JSON: a string for the on/off/auto property, a boolean
 # for the other (FACTS: overrides).
@@ -30,7 +30,7 @@ def offer(case: Case, desk: Desk) -> Offer:
         return Offer(NAME, "the device is right already; it needs a place")
     if case.device.node is None and case.device.tag == "controller" and desk.has_siblings(case.device):
         return Offer(NAME, "libvirt would sort it in before the others, once it is written down")
-    if desk.settle_all and case.device.address is None:
+    if case.device.address is None and (desk.settle_all or case.device.variant == "transitional"):
         return Offer(NAME, "it has no address yet, and libvirt's choice would change the order")
     # A device that stays keeps its order by itself, unless one before it was moved behind it.
     if case.current is not None and not case.low < case.current < case.high:

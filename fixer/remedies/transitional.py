@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fixer.domain.edits import Edit
 
 NAME = "transitional"
-TITLE = "model='virtio-transitional' on a conventional slot"
+TITLE = "By model='virtio-transitional', on a conventional slot"
 MODEL = "virtio-transitional"
 
 

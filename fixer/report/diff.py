@@ -35,20 +35,21 @@ def regions(source: bytes, splices: list[Splice]) -> tuple[list[bytes], list[Reg
     ends = list(accumulate(map(len, lines)))
     found: list[Region] = []
     index = 0
+    end = len(lines) - 1
     while index < len(splices):
-        first = min(bisect_right(ends, splices[index].start), len(lines) - 1)
-        at = start = ends[first - 1] if first else 0
+        first = last = min(bisect_right(ends, splices[index].start), end)
+        at = ends[first - 1] if first else 0
         text: list[bytes] = []
-        last = first
-        while index < len(splices) and (splices[index].start < ends[last] or last == len(lines) - 1):
+        while index < len(splices) and (splices[index].start < ends[last] or last == end):
             splice = splices[index]
             text += (source[at : splice.start], splice.new)
             at = splice.end
-            last = max(last, min(bisect_left(ends, at), len(lines) - 1))
+            last = max(last, min(bisect_left(ends, at), end))
+            if at == ends[last] and last < end and not splice.new.endswith(b"\n"):
+                last += 1  # the line end is gone: what follows joins this line
             index += 1
         text.append(source[at : ends[last]])
         found += _trim(lines, Region(first, last + 1, _lines(b"".join(text))))
-        assert start <= at, "splices are in order"
     return lines, found
 
 
@@ -124,18 +125,16 @@ def for_terminal(diff: bytes, *, color: bool) -> str:
     text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     if not color:
         return text
-    return "".join(_paint(line) for line in text.splitlines(keepends=True))
+    head, *hunks = text.split("@@", 1)
+    painted = "".join(f"{_BOLD}{line}{_RESET}\n" for line in head.splitlines())
+    return painted + "".join(
+        _paint(line) for line in "".join(f"@@{hunk}" for hunk in hunks).splitlines(keepends=True)
+    )
+
+
+_TINTS = {"@": _CYAN, "+": _GREEN, "-": _RED}
 
 
 def _paint(line: str) -> str:
-    if line.startswith(("---", "+++")):
-        tint = _BOLD
-    elif line.startswith("@@"):
-        tint = _CYAN
-    elif line.startswith("+"):
-        tint = _GREEN
-    elif line.startswith("-"):
-        tint = _RED
-    else:
-        return line
-    return f"{tint}{line.rstrip()}{_RESET}\n"
+    tint = _TINTS.get(line[:1])
+    return line if tint is None else f"{tint}{line.rstrip()}{_RESET}\n"

@@ -3,87 +3,127 @@
 from __future__ import annotations
 
 import textwrap
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from fixer.errors import printable
 from fixer.planning.codec import status
+from fixer.remedies import load_remedies
 from fixer.report import diff
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterable, Iterator
 
     from fixer.findings import Finding
-    from fixer.planning.plan import Change, Plan
+    from fixer.planning.plan import Change, Consequence, Plan
 
-REMEDY_TITLES = {
-    "integrated": "Onto pcie.0, as integrated endpoints",
-    "bridge": "Behind a conventional PCI bridge",
-    "transitional": "model='virtio-transitional' on a conventional slot",
-    "override": "By qemu:override, where they sit",
-}
 _INTERFACES = {
     "legacy": "legacy virtio only",
     "modern": "virtio 1.0",
     "depends": "virtio 1.0 only with newer drivers: planned as legacy, which is right under both",
 }
+_BOLD, _DIM, _RED, _GREEN, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[0m"
+_LABEL = 10  # columns of the labels of the head
 
 
 def render(plan: Plan, name: str, *, width: int = 80, color: bool = False, explain: bool = False) -> str:
-    """Return the report of one plan, diff included, at most ``width`` columns wide but for the diff."""
-    from rich.console import Console  # noqa: PLC0415 - 45 ms of import that other formats do without
-
-    out = StringIO()
-    console = Console(
-        file=out,
-        width=width,
-        color_system="standard" if color else None,
-        force_terminal=color,
-        highlight=False,
-    )
-    _head(console, plan, name)
-    if plan.changes:
-        _tables(console, plan.changes)
+    """Return the report of one plan, diff included, at most ``width`` columns wide but for names and the diff."""
+    page = _Page(width, color=color)
+    lines = [*page.head(plan, name), *page.tables(plan.changes)]
     if explain:
-        _offers(console, plan.changes)
-    _list(console, "Consequences", [_with_devices(item.text, item.devices) for item in plan.consequences])
-    _list(console, "Unresolved", [_finding(finding) for finding in plan.unresolved])
-    for skip in plan.skips:
-        console.print(f"  skipped: {skip.subject}: {skip.reason}", markup=False)
-    report = _tidy(out.getvalue())
+        lines += page.items("Why, and the other remedies", _offers(plan.changes))
+    lines += page.items("Consequences", map(_consequence, plan.consequences))
+    lines += page.items("Unresolved", map(_finding, plan.unresolved))
+    lines += page.items("Skipped", (f"{skip.subject}: {skip.reason}" for skip in plan.skips))
+    report = "\n".join(lines) + "\n"
     if not plan.pending:
         return report
     return report + "\n" + diff.for_terminal(diff.unified(plan, name), color=color)
 
 
-def _tidy(text: str) -> str:
-    """Drop the blanks with which rich fills a line."""
-    return "".join(line.rstrip() + "\n" for line in text.splitlines())
+def line(plan: Plan, name: str) -> str:
+    """Return one line for one plan of many: status, file, domain, guest, counts."""
+    counts = f"{len(plan.changes)} to change, {len(plan.unresolved)} unresolved"
+    guest = printable(plan.guest.id, 40) or "guest not asked for"
+    return f"{status(plan):<10}  {printable(name)}  {printable(plan.domain.name, 60)}  {guest}  {counts}\n"
 
 
-def _head(console: Console, plan: Plan, name: str) -> None:
-    domain, guest = plan.domain, plan.guest
-    console.print(f"[bold]{_plain(name)}[/bold]: {_plain(domain.name) or 'domain without a name'}")
-    evidence = "; ".join(guest.evidence)
-    interface = _INTERFACES.get(guest.interface, "")
-    about = ", ".join(part for part in (guest.name or guest.id or "not asked for", interface) if part)
-    _row(console, "guest", about)
-    if evidence:
-        _row(console, "known by", evidence)
-    kind = "UEFI" if domain.firmware.kind == "uefi" else "BIOS"
-    _row(console, "machine", f"{domain.machine.name or 'the default'}, {kind} ({domain.firmware.how})")
-    _row(console, "result", _summary(plan))
+class _Page:
+    """Lays out lines: a width to wrap at, and colour or none."""
 
+    def __init__(self, width: int, *, color: bool) -> None:
+        self._width = width
+        self._color = color
 
-def _row(console: Console, label: str, text: str) -> None:
-    from rich.padding import Padding  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    def head(self, plan: Plan, name: str) -> Iterator[str]:
+        domain, guest = plan.domain, plan.guest
+        title = printable(domain.name) or "domain without a name"
+        yield f"{self._paint(printable(name), _BOLD)}: {title}"
+        interface = _INTERFACES.get(guest.interface, "")
+        yield from self._row(
+            "guest", ", ".join(filter(None, (guest.name or guest.id or "not asked for", interface)))
+        )
+        yield from self._row("known by", "; ".join(guest.evidence))
+        firmware = "UEFI" if domain.firmware.kind == "uefi" else "BIOS"
+        machine = domain.machine.name or "the default"
+        yield from self._row("machine", f"{machine}, {firmware} ({domain.firmware.how})")
+        yield from self._row("result", _summary(plan))
 
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=9, style="dim")
-    grid.add_column()
-    grid.add_row(label, _plain(text))
-    console.print(Padding(grid, (0, 0, 0, 2)))
+    def _row(self, label: str, text: str) -> Iterator[str]:
+        if text:
+            first, *rest = self._wrapped(text, " " * (2 + _LABEL))
+            yield f"  {self._paint(label.ljust(_LABEL), _DIM)}{first.strip()}"
+            yield from rest
+
+    def tables(self, changes: tuple[Change, ...]) -> Iterator[str]:
+        """Yield a table a remedy, all with the same columns; two lines a device where they do not fit."""
+        titles = {name: remedy.TITLE for name, remedy in load_remedies().items()}
+        device = max((len(printable(change.device)) for change in changes), default=0)
+        mode = max((len(_modes(change)) for change in changes), default=0)
+        address = max((len(_addresses(change)) for change in changes), default=0)
+        for remedy in dict.fromkeys(change.remedy for change in changes):
+            yield ""
+            yield self._paint(titles[remedy], _BOLD)
+            wide = 2 + device + 2 + mode + 2 + address <= self._width
+            if wide:
+                yield self._paint(f"  {'Device':<{device}}  {'Mode':<{mode}}  Address", _DIM)
+            for change in changes:
+                if change.remedy == remedy:
+                    name, rest = (
+                        printable(change.device),
+                        f"{self._modes(change, mode)}  {_addresses(change)}",
+                    )
+                    yield from [f"  {name:<{device}}  {rest}"] if wide else (f"  {name}", f"    {rest}")
+
+    def _modes(self, change: Change, width: int) -> str:
+        blank = " " * (width - len(_modes(change)))
+        before, after = change.mode_before, change.mode_after
+        if before == after:
+            return after + blank
+        return f"{self._paint(before, _RED)} -> {self._paint(after, _GREEN)}{blank}"
+
+    def items(self, title: str, items: Iterable[str]) -> Iterator[str]:
+        first = True
+        for item in items:
+            if first:
+                yield from ("", self._paint(title, _BOLD))
+                first = False
+            indent = " " * (2 + len(item) - len(item.lstrip()))
+            head, *rest = self._wrapped(item.strip(), indent + "  ")
+            yield f"{indent}- {head.strip()}"
+            yield from rest
+
+    def _wrapped(self, text: str, indent: str) -> list[str]:
+        return textwrap.wrap(
+            printable(text, 2000),
+            self._width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+            break_long_words=False,
+        ) or [""]
+
+    def _paint(self, text: str, tint: str) -> str:
+        return f"{tint}{text}{_RESET}" if self._color else text
 
 
 def _summary(plan: Plan) -> str:
@@ -95,27 +135,9 @@ def _summary(plan: Plan) -> str:
     return ", ".join(parts) or "nothing to do"
 
 
-def _tables(console: Console, changes: tuple[Change, ...]) -> None:
-    """Print one table a remedy, with the same columns, so that a line fits in 80 columns."""
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    longest = max(len(printable(change.device)) for change in changes)
-    for remedy in dict.fromkeys(change.remedy for change in changes):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
-        table.title = f"[bold]{REMEDY_TITLES[remedy]}[/bold]"
-        table.add_column("Device", overflow="fold", min_width=min(longest, 30))
-        table.add_column("Mode", min_width=len("modern-only -> transitional"))
-        table.add_column("Address", no_wrap=True)
-        for change in changes:
-            if change.remedy == remedy:
-                table.add_row(_plain(change.device), _modes(change), _addresses(change))
-        console.print(table)
-
-
 def _modes(change: Change) -> str:
     before, after = change.mode_before, change.mode_after
-    return after if before == after else f"[red]{before}[/red] -> [green]{after}[/green]"
+    return after if before == after else f"{before} -> {after}"
 
 
 def _addresses(change: Change) -> str:
@@ -125,54 +147,20 @@ def _addresses(change: Change) -> str:
     return f"{before} -> {change.address_after}"
 
 
-def _offers(console: Console, changes: tuple[Change, ...]) -> None:
-    rows = []
+def _offers(changes: tuple[Change, ...]) -> Iterator[str]:
     for change in changes:
-        rows.append(f"{change.device}: {change.remedy} chosen, price {change.price}")
-        rows += [
-            f"  {offer.remedy}: "
-            + (f"not feasible, {offer.refusal}" if offer.refusal else f"price {offer.price}")
-            for offer in change.others
-        ]
-    _list(console, "Why, and the other remedies", rows)
+        yield f"{change.device}: {change.remedy} chosen, price {change.price}"
+        for offer in change.others:
+            told = f"not feasible, {offer.refusal}" if offer.refusal else f"price {offer.price}"
+            yield f"  {offer.remedy}: {told}"
 
 
-def _list(console: Console, title: str, items: list[str]) -> None:
-    if not items:
-        return
-    from rich.text import Text  # noqa: PLC0415
-
-    console.print(f"\n[bold]{title}[/bold]")
-    for item in items:
-        indent = " " * (2 + len(item) - len(item.lstrip()))
-        text = textwrap.fill(
-            printable(item.strip(), 1000),
-            console.width,
-            initial_indent=f"{indent}- ",
-            subsequent_indent=f"{indent}  ",
-            break_on_hyphens=False,
-        )
-        console.print(Text(text), soft_wrap=True)
-
-
-def _with_devices(text: str, devices: tuple[str, ...]) -> str:
-    if not devices:
-        return text
-    shown = ", ".join(devices[:4]) + (f" and {len(devices) - 4} more" if len(devices) > 4 else "")
-    return f"{shown}: {text}"
+def _consequence(item: Consequence) -> str:
+    if not item.devices:
+        return item.text
+    more = f" and {len(item.devices) - 4} more" if len(item.devices) > 4 else ""
+    return f"{item.text}: {', '.join(item.devices[:4])}{more}"
 
 
 def _finding(finding: Finding) -> str:
     return f"{finding.code.value} {finding.device} ({finding.severity.value}): {finding.why}"
-
-
-def _plain(text: str) -> str:
-    """Escape what a terminal or rich's markup would act on."""
-    return printable(text, 400).replace("[", "\\[")
-
-
-def line(plan: Plan, name: str) -> str:
-    """Return one line for one plan of many: status, file, domain, guest, counts."""
-    counts = f"{len(plan.changes)} to change, {len(plan.unresolved)} unresolved"
-    guest = plan.guest.id or "guest not asked for"
-    return f"{status(plan):<10}  {printable(name)}  {printable(plan.domain.name, 60)}  {printable(guest, 40)}  {counts}\n"

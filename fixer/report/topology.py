@@ -58,7 +58,13 @@ def tree(domain: Domain, *, unicode: bool = True) -> list[Line]:
             _walk(rows, domain, layout, bus.index, "", unicode=unicode)
     unplaced = [device for device in domain.devices if device.driver and device not in layout.at]
     rows += [Line(f"no PCI place: {printable(device.key)}") for device in unplaced]
+    marks = {"*": "added by libvirt", "?": "no address in the XML"}
+    rows += [Line(f"{mark} {text}", _DIM) for mark, text in marks.items() if _marked(rows, mark)]
     return rows
+
+
+def _marked(rows: list[Line], mark: str) -> bool:
+    return any(row.text.endswith(f" {mark}") for row in rows)
 
 
 def _walk(rows: list[Line], domain: Domain, layout: Layout, index: int, lead: str, *, unicode: bool) -> None:
@@ -90,10 +96,10 @@ def _device(domain: Domain, head: str, device: Device | None, label: str) -> Lin
 
 
 def _note(device: Device) -> str:
-    """Mark what the XML leaves to libvirt."""
+    """Mark what the XML leaves to libvirt; ``tree`` explains the marks."""
     if device.node is None:
-        return "  (implicit)"
-    return "  (no address)" if device.address is None else ""
+        return " *"
+    return " ?" if device.address is None else ""
 
 
 def _chipset(layout: Layout, index: int) -> list[tuple[int, None, str]]:
@@ -129,7 +135,14 @@ def side_by_side(
 
 
 def _cut(text: str, width: int, ellipsis: str) -> str:
-    return text if len(text) <= width else text[: max(width - 1, 0)] + ellipsis
+    """Shorten a row: inside the brackets of a key, where its end tells devices apart, else at the end."""
+    if len(text) <= width:
+        return text
+    head, bracket, tail = text.partition("[")
+    keep = width - len(head) - 2
+    if bracket and keep > 0:
+        return f"{head}[{ellipsis}{tail[-keep:]}"
+    return text[: max(width - 1, 0)] + ellipsis
 
 
 def _paint(text: str, tint: str, *, color: bool) -> str:
