@@ -38,7 +38,7 @@ def diagnose(domain: Domain, guest: GuestCapabilities) -> list[Finding]:
 
 def _judge(domain: Domain, guest: GuestCapabilities, device: Device, mode: Mode) -> Finding | None:
     driver = guest.drives(device.driver)
-    hidden = is_hidden(domain, device)
+    hidden = domain.is_hidden(device)
     if mode in acceptable_modes(guest) and not hidden:
         return None
     evidence = driver.where or guest.interface.where
@@ -74,18 +74,6 @@ def _judge(domain: Domain, guest: GuestCapabilities, device: Device, mode: Mode)
         evidence,
         curable=True,
     )
-
-
-def is_hidden(domain: Domain, device: Device) -> bool:
-    """Tell whether a device is a function of a slot whose function 0 is empty or single."""
-    layout = domain.layout
-    assert layout is not None
-    address = layout.at.get(device)
-    if address is None or not address & 7:
-        return False
-    head = layout.holder.get(address & ~7)
-    # The chipset's slot 1f always has function 0, the LPC bridge.
-    return head is None and address >> 3 != 0x1F
 
 
 def domain_address(domain: Domain, device: Device) -> str:

@@ -10,7 +10,7 @@ from fixer.domain.devices import Device, implicit_controllers, read_devices
 from fixer.domain.document import Document, Node, parse
 from fixer.domain.firmware import read_firmware
 from fixer.domain.machine import Family, read_machine
-from fixer.domain.pci import Layout, place
+from fixer.domain.pci import LPC, Layout, place
 
 if TYPE_CHECKING:
     from fixer.domain.virtio import Mode
@@ -64,6 +64,16 @@ class Domain:
             for device in self.devices
             if device.driver and device in layout.at  # a ccw or mmio address is no PCI place
         }
+
+    def is_hidden(self, device: Device) -> bool:
+        """Tell whether a device is a function of a slot without function 0, where no firmware looks."""
+        layout = self.layout
+        assert layout is not None
+        address = layout.at.get(device)
+        if address is None or not address & 7:
+            return False
+        # The chipset's slot 1f always has function 0, the LPC bridge.
+        return address & ~7 not in layout.holder and address >> 3 != LPC >> 3
 
     @property
     def name(self) -> str:

@@ -148,25 +148,22 @@ class Places:
 
     # --- new bridges ------------------------------------------------------------------------------
 
-    def new_port(self, *, beside: bool) -> Address | None:
-        """Return a place on the root bus for the head of a new bridge, behind all others if possible.
+    def new_ports(self, *, beside: bool) -> Iterator[Address]:
+        """Yield places on the root bus for the head of a new bridge: those behind all others first.
 
         With ``beside`` a free function next to existing root ports will do, which costs no slot.
         """
         highest = max((top for top in (*self.layout.top, *self.heads) if top is not None), default=0)
         functions = list(self._beside_ports()) if beside else []
-        for address in functions:
-            if address > highest:
-                return address
         free = [slot << 3 for slot in self.free_slots()]
         groups = (
+            functions,
             [place for place in free if place not in self._wanted and place >> 3 not in _LIKED],
             [place for place in free if place in self._wanted and place >> 3 not in _LIKED],
             [place for place in free if place >> 3 in _LIKED],
-            functions,
         )
-        behind = (place for group in groups for place in group if place > highest)
-        return next(behind, next((group[-1] for group in groups if group), None))
+        yield from (place for group in groups for place in group if place > highest)
+        yield from (place for group in groups for place in reversed(group) if place <= highest)
 
     def _beside_ports(self) -> Iterator[Address]:
         """First free function of each slot that holds nothing but root ports of the XML, multifunction on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fixer.diagnose import acceptable_modes, diagnose, is_hidden
+from fixer.diagnose import acceptable_modes, diagnose
 from fixer.domain.virtio import Mode
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def _untouched_bytes(before: Domain, after: Domain, splices: list[Splice]) -> st
 
 def _visible(before: Domain, after: Domain) -> str:
     """Placing the result has checked that addresses exist, are legal and unique; function 0 remains."""
-    hidden = {device.key for device in before.devices if is_hidden(before, device)}
-    lost = [dev.key for dev in after.devices if dev.key not in hidden and is_hidden(after, dev)]
+    hidden = {device.key for device in before.devices if before.is_hidden(device)}
+    lost = [dev.key for dev in after.devices if dev.key not in hidden and after.is_hidden(dev)]
     return f"function 0 is missing for {', '.join(lost)}" if lost else ""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from fixer.diagnose import is_hidden
 from fixer.domain.devices import PCI
 from fixer.domain.edits import SetAddress
 from fixer.domain.places import FIRST, LAST, Rank
@@ -73,8 +72,10 @@ def solve(
     todo: dict[Device, Finding | None] = {domain.by_key[f.device]: f for f in findings if f.curable}
     lost = {f.device for f in findings if not f.curable}
     if settle_all:
-        todo.update(dict.fromkeys(_floating(domain, {device.driver for device in todo}, todo, lost)))
-    desk, choices = _settle(domain, guest, site, todo, remedies, all_offers=all_offers, settle_all=settle_all)
+        todo.update(dict.fromkeys(_floating(domain, {device.driver for device in domain.modes}, todo, lost)))
+    desk, choices = _settle(
+        domain, guest, site, todo, lost, remedies, all_offers=all_offers, settle_all=settle_all
+    )
     moved = {
         choice.case.device.driver for choice in choices if choice.taken is not None and choice.taken.spot
     }
@@ -82,7 +83,7 @@ def solve(
     if companions:
         todo.update(dict.fromkeys(companions))
         desk, choices = _settle(
-            domain, guest, site, todo, remedies, all_offers=all_offers, settle_all=settle_all
+            domain, guest, site, todo, lost, remedies, all_offers=all_offers, settle_all=settle_all
         )
     edits = _edits(choices, desk, remedies)
     if edits and settling is Settling.ALL:
@@ -112,6 +113,7 @@ def _settle(
     guest: GuestCapabilities,
     site: SitePreferences,
     todo: dict[Device, Finding | None],
+    lost: set[str],
     remedies: dict[str, Remedy],
     *,
     all_offers: bool,
@@ -122,7 +124,12 @@ def _settle(
     assert layout is not None
     devices = sorted(todo, key=lambda device: layout.order(layout.at[device]))
     _share_out(desk, devices)
-    ranks = _Ranks(domain, desk, set(devices))
+    moving = {
+        device
+        for device in devices
+        if todo[device] is None or not desk.stays(device, legacy_only=guest.legacy_only)
+    }
+    ranks = _Ranks(domain, desk, moving, lost)
     choices = []
     for device in devices:
         case = _case(domain, guest, site, device, ranks, todo)
@@ -176,7 +183,7 @@ def _may_integrate(desk: Desk, device: Device) -> bool:
 class _Ranks:
     """Ranks of the devices of each driver, as they are settled one after the other."""
 
-    def __init__(self, domain: Domain, desk: Desk, moving: set[Device]) -> None:
+    def __init__(self, domain: Domain, desk: Desk, moving: set[Device], lost: set[str]) -> None:
         self._places = desk.places
         layout = domain.layout
         assert layout is not None
@@ -186,7 +193,8 @@ class _Ranks:
         for driver, devices in domain.by_driver.items():
             for device in devices:
                 rank = self.current[device] = desk.places.rank(layout.at[device])
-                if device not in moving:
+                # One that the guest does not drive, and that has no place of its own, binds nobody.
+                if device not in moving and (device.address is not None or device.key not in lost):
                     self._staying.setdefault(driver, []).append(rank)
 
     def bounds(self, device: Device) -> tuple[Rank, Rank]:
@@ -222,7 +230,7 @@ def _case(
         keep_hotplug=device.driver in site.hotplug,
         pinned=_pinned(domain, device, todo),
         legacy_only=guest.legacy_only,
-        hidden=is_hidden(domain, device),
+        hidden=domain.is_hidden(device),
         companion=todo[device] is None,
         forced=_forced(domain, device),
         properties=any(domain.properties.get(device, name, alias) for name in VIRTIO_PROPERTIES),

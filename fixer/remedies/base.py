@@ -58,6 +58,10 @@ class Remedy(Protocol):
     def edits(self, case: Case, offer: Offer, desk: Desk) -> Iterable[Edit]: ...
 
 
+# The one that hangs from a root port, which can share a slot with others.
+_PREFERRED = "pcie-to-pci-bridge"
+
+
 class NewBridge:
     """A conventional bridge that the plan adds: one window, 31 slots."""
 
@@ -80,7 +84,7 @@ class NewBridge:
 
     def controllers(self) -> list[AddElement]:
         """Return the controllers that make it: root port + pcie-to-pci-bridge, or dmi-to-pci-bridge + pci-bridge."""
-        if self.model == "pcie-to-pci-bridge":
+        if self.model == _PREFERRED:
             pair = (("pcie-root-port", self.port), ("pcie-to-pci-bridge", self.port_index << 8))
         else:
             pair = (("dmi-to-pci-bridge", self.port), ("pci-bridge", self.port_index << 8 | 1 << 3))
@@ -147,14 +151,18 @@ class Desk:
         if self.windows_left() < 1:
             return None, None, 0, f"all {self.capacity} I/O windows of the firmware are used"
         model = self.site.bridge_model
-        port = self.places.new_port(beside=model == "pcie-to-pci-bridge")
-        if port is None:
-            return None, None, 0, "pcie.0 has no place left for a bridge"
-        bridge = NewBridge(port, self.places.next_index, model)
-        if bridge.index > 0xFF:
+        index = self.places.next_index
+        if index + 1 > 0xFF:
             return None, None, 0, "no PCI bus number is left"
-        if not case.low < bridge.spot().rank < case.high:
-            return None, None, 0, "a new bridge would change the order of the guest's devices"
+        found = (NewBridge(port, index, model) for port in self.places.new_ports(beside=model == _PREFERRED))
+        bridge = next((bridge for bridge in found if case.low < bridge.spot().rank < case.high), None)
+        if bridge is None:
+            return (
+                None,
+                None,
+                0,
+                "pcie.0 has no place for a bridge that keeps the order of the guest's devices",
+            )
         return bridge.spot(), bridge, 1, ""
 
     def commit(self, case: Case, offer: Offer) -> None:
@@ -190,9 +198,13 @@ class Desk:
 
     def right_place(self, case: Case) -> bool:
         """Tell whether the place is right and something else is wrong: the model, or a QEMU property."""
+        return not case.companion and self.stays(case.device, legacy_only=case.legacy_only)
+
+    def stays(self, device: Device, *, legacy_only: bool) -> bool:
+        """Tell whether a device to be cured needs no other place."""
         # Without an address the place hangs on the model, which a legacy-only guest needs changed.
-        floating = case.legacy_only and case.device.address is None
-        return not (case.companion or case.hidden or floating or self.on_port(case.device))
+        floating = legacy_only and device.address is None
+        return not (floating or self.on_port(device) or self.domain.is_hidden(device))
 
     def on_port(self, device: Device) -> bool:
         """Tell whether a device sits behind an express port, where it can be hot-plugged."""

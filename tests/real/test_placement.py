@@ -68,9 +68,6 @@ def compare(oracle: ModuleType, xml: str) -> str | None:
         return None
     assert found is not None, f"we refuse what libvirt accepts\n{xml}"
     expected = written(dump)
-    differ = {key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)}
-    if differ and all("ich9-" in key for key in differ):
-        pytest.xfail("USB companions of which a part has addresses: see the rule below")
     assert found == expected, xml
     assert sorted(found.values()) == all_addresses(dump), xml
     compare_modes(oracle, dump)
@@ -114,15 +111,12 @@ def pci_controller(model: str) -> str:
     return f"    <controller type='pci' model='{model}'/>\n"
 
 
-def rule(
-    name: str, devices: str, places: dict[str, str] | None, *, modern: tuple[str, ...] = (), gap: str = ""
-) -> Any:
+def rule(name: str, devices: str, places: dict[str, str] | None, *, modern: tuple[str, ...] = ()) -> Any:
     """Return one rule: where libvirt puts devices and which are modern-only there.
 
-    ``places`` is None where libvirt refuses. ``gap`` says how we are known to differ.
+    ``places`` is None where libvirt refuses.
     """
-    marks = [pytest.mark.xfail(reason=gap)] if gap else []
-    return pytest.param(devices, places, modern, id=name, marks=marks)
+    return pytest.param(devices, places, modern, id=name)
 
 
 def disk_at(place: str, before: str = "", *, accepted: bool = True, modern: bool = False) -> Any:
@@ -153,7 +147,6 @@ RULES = [
         BARE + disk("vda", "00:00.1"),
         {"disk[vda]": "01:00.0"},
         modern=("disk[vda]",),
-        gap="we refuse the address",
     ),
     rule(
         "another PCI domain",
@@ -194,13 +187,11 @@ RULES = [
         "a pcie-to-pci-bridge without index takes 0, which is the root's",
         BARE + PORT + pci_controller("pcie-to-pci-bridge"),
         None,
-        gap="we count from 1",
     ),
     rule(
         "a root port without index takes 0, which is the root's",
         BARE + pci_controller("pcie-root-port"),
         None,
-        gap="we count from 1",
     ),
     rule(
         "controllers without index behind a written root",
@@ -301,7 +292,6 @@ RULES = [
             for model, place in (("ehci1", ""), ("uhci1", ""), ("uhci2", "00:1d.1"))
         ),
         {"controller[usb 0 ich9-uhci1]": "00:1a.0", "controller[usb 0 ich9-ehci1]": "00:1a.7"},
-        gap="ours follow the first that has an address",
     ),
 ]
 

@@ -58,7 +58,6 @@ def test_columns(virtfix: Run) -> None:
     assert max(map(len, virtfix("explain", "VF001", COLUMNS="50").text.splitlines()[1:])) <= 50
 
 
-@pytest.mark.xfail(reason="bug: textwrap breaks at hyphens")
 def test_words_are_not_broken(virtfix: Run) -> None:
     """disable-legacy=auto is one word, and can be searched for."""
     for code, page in PAGES.items():
@@ -77,7 +76,6 @@ def test_an_unknown_code(virtfix: Run, code: str) -> None:
     assert line.isprintable()
 
 
-@pytest.mark.xfail(reason="bug: VF005 names the FACTS of the project as its source")
 def test_pages_name_nothing_internal() -> None:
     """A reader outside of the project can follow every source."""
     for page in PAGES.values():

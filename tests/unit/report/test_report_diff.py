@@ -87,9 +87,6 @@ def edited(draw: Callable) -> tuple[bytes, list[tuple[int, int, bytes]]]:
     return source, [splice for splice in splices if source[splice[0] : splice[1]] != splice[2]]
 
 
-@pytest.mark.xfail(
-    reason="bug: a splice that ends behind a newline and drops it leaves half a line in the diff"
-)
 @given(edited())
 @settings(max_examples=600, deadline=None)
 def test_the_diff_says_what_the_splices_do(case: tuple[bytes, list[tuple[int, int, bytes]]]) -> None:
@@ -182,7 +179,6 @@ def test_edits_inside_lines(case: tuple[bytes, list[tuple[int, int, bytes]]]) ->
     assert applied(result, _reversed(diff)) == source
 
 
-@pytest.mark.xfail(reason="bug: as in test_the_diff_says_what_the_splices_do")
 def test_devices_on_a_line_of_their_own() -> None:
     """<devices> that holds a newline alone, in a document on one line, is where a real plan drops a newline."""
     data = (
@@ -241,7 +237,6 @@ def test_colours_name_the_kind_of_line() -> None:
     )
 
 
-@pytest.mark.xfail(reason="bug: painted as a header")
 def test_a_comment_that_looks_like_a_header_keeps_its_colour() -> None:
     """A removed line ``-- x`` prints as ``--- x``; it is a change all the same."""
     diff = made(b"-- x\ny\n", (0, 1, b"+"))
