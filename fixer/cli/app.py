@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -229,6 +230,7 @@ def _choice(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error."""
+    _open_streams()
     try:
         app()
         sys.stdout.flush()
@@ -241,11 +243,23 @@ def main() -> None:
     except BrokenPipeError:  # the reader went away: that is its right
         _close_stdout()
         sys.exit(Exit.ERROR)
-    except OSError as error:  # files have their own errors; this is standard output
+    except OSError as error:  # files have their own errors; these are of standard output
+        if error.errno not in {errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG}:
+            raise
         _close_stdout()
         _finish(
             f"virtfix: standard output: can not write: {(error.strerror or str(error)).lower()}\n", Exit.ERROR
         )
+
+
+def _open_streams() -> None:
+    """Give a stream that the caller closed the null device: what is read is empty, what is written is lost."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _close_stdout() -> None:

@@ -191,9 +191,14 @@ class _Addresses:
     def in_use(self, address: Address) -> int:
         return self.buses[address >> 8].functions[address >> 3 & 31]
 
-    def reserve(self, address: Address, flags: int, name: str, node: Node | None = None) -> None:
-        """Take an address that the XML names. Raises VirtfixError where libvirt refuses it."""
+    def reserve(self, address: Address, flags: int, name: str, node: Node | None = None) -> Address:
+        """Take an address that the XML names; return where it ends. Raises VirtfixError where libvirt refuses it.
+
+        Where the bus has to be made, and a root port for it first, libvirt moves the address one bus on.
+        """
         if address >> 8 >= len(self.buses):
+            if address >> 8 == len(self.buses) and self._needs_port(flags):
+                address += 1 << 8
             self.grow((address >> 8) + 1, flags, node)
         bus = self.buses[address >> 8]
         slot = address >> 3 & 31
@@ -206,6 +211,11 @@ class _Addresses:
                 hint="give it a free address, or remove the <address> and let libvirt choose",
             )
         self.take(address, flags)
+        return address
+
+    def _needs_port(self, flags: int) -> bool:
+        """Tell whether a conventional bus for a device must start with a root port and a bridge behind it."""
+        return bool(flags & d.PCI) and not any(bus.flags & d.PCI_BRIDGE for bus in self.buses)
 
     def take(self, address: Address, flags: int) -> None:
         bus, slot = self.buses[address >> 8], address >> 3 & 31
@@ -259,7 +269,7 @@ class _Addresses:
         if not self.dry or count > _MOST_BUSES or not flags & (d.PCI | d.PCIE | d.UPSTREAM):
             raise _no_room(flags, node)
         if flags & d.PCI:
-            if not any(bus.flags & d.PCI_BRIDGE for bus in self.buses):
+            if self._needs_port(flags):
                 count = max(count, len(self.buses) + 2)
                 port = self._append("pcie-root-port")
                 port.flags = d.PCIE_PCI_BRIDGE
@@ -304,7 +314,8 @@ def place(family: Family, devices: list[Device]) -> Layout:
         bridges.insert(0, _controller(0, root))
         devices.insert(0, bridges[0])
     flags = _resolve(family, devices)
-    addresses, at = _first_pass(family, devices, bridges, flags)
+    written = {device: device.address for device in devices if device.address is not None}
+    addresses, at = _first_pass(family, devices, bridges, flags, written)
     known = {device.index for device in bridges}
     added = [_controller(bus.index, bus.model) for bus in addresses.buses if bus.index not in known]
     if added:
@@ -315,7 +326,7 @@ def place(family: Family, devices: list[Device]) -> Layout:
     floating = any(device.address is None for device in at)
     if added or (floating and family is not Family.Q35):
         addresses = _Addresses(_buses(bridges, root, len(addresses.buses)), dry=False)
-        at = _assign(family, addresses, devices, flags)
+        at = _assign(family, addresses, devices, flags, written)
     layout = Layout(family, devices, addresses.buses, at)
     for bus in layout.unreachable():
         node = bus.controller.node if bus.controller is not None else None
@@ -340,7 +351,11 @@ def _check_root(bridges: list[Device], root: str) -> None:
 
 
 def _first_pass(
-    family: Family, devices: list[Device], bridges: list[Device], flags: dict[Device, int]
+    family: Family,
+    devices: list[Device],
+    bridges: list[Device],
+    flags: dict[Device, int],
+    written: dict[Device, Address],
 ) -> tuple[_Addresses, dict[Device, Address]]:
     """Do the dry pass; the buses of the result are those that the domain will have."""
     root = "pcie-root" if family is Family.Q35 else "pci-root"
@@ -350,7 +365,7 @@ def _first_pass(
     addresses = _Addresses(_buses(bridges, root, highest + 1), dry=True)
     explicit = len(addresses.buses)
     spare = family is Family.I440FX and any(flags[device] and device.address is None for device in devices)
-    at = _assign(family, addresses, devices, flags, spare_slot=spare)
+    at = _assign(family, addresses, devices, flags, written, spare_slot=spare)
     if family is Family.Q35 and highest == 0 and len(addresses.buses) > 1:
         # libvirt leaves one empty root port in a domain whose topology it made itself.
         addresses.take(addresses.next(d.PCIE | d.AUTO), 0)
@@ -422,10 +437,14 @@ def _assign(
     addresses: _Addresses,
     devices: list[Device],
     flags: dict[Device, int],
+    written: dict[Device, Address],
     *,
     spare_slot: bool = False,
 ) -> dict[Device, Address]:
-    """One pass: reserve what the XML names, then the chipset, then give addresses to the rest."""
+    """One pass: reserve what the XML names, then the chipset, then give addresses to the rest.
+
+    ``written`` are the addresses of the XML; libvirt changes them where it has to make their bus.
+    """
     at: dict[Device, Address] = {}
     todo = [
         device
@@ -433,13 +452,12 @@ def _assign(
         if device.address is None and flags[device] and not (device.is_bridge and device.index == 0)
     ]
     piix = family is Family.I440FX
-    for device in _collect_order(devices, len(addresses.buses)):
-        address = device.address
-        assert address is not None
-        at[device] = address
+    for device in _collect_order(written, len(addresses.buses)):
+        address = at[device] = written[device]
         if piix and device.tag == "controller" and address in {PIIX_IDE, PIIX_USB}:
             continue
-        addresses.reserve(address, flags[device] or d.PCI, device.key, device.address_node)
+        node = device.address_node
+        at[device] = written[device] = addresses.reserve(address, flags[device] or d.PCI, device.key, node)
     chipset = _piix if piix else _q35
     chipset(addresses, devices, todo, at)
     if spare_slot:
@@ -457,15 +475,14 @@ def _assign(
     return at
 
 
-def _collect_order(devices: list[Device], buses: int) -> list[Device]:
+def _collect_order(written: dict[Device, Address], buses: int) -> list[Device]:
     """Return the devices with an address, in the order in which libvirt takes note of them.
 
     It matters only where an address names a bus without a controller: the first one decides what is made.
     """
-    found = [device for device in devices if device.address is not None]
-    if all(device.address is None or device.address >> 8 < buses for device in found):
-        return found
-    return sorted(found, key=lambda device: _COLLECT_ORDER.get(device.tag, len(_COLLECT_ORDER)))
+    if all(address >> 8 < buses for address in written.values()):
+        return list(written)
+    return sorted(written, key=lambda device: _COLLECT_ORDER.get(device.tag, len(_COLLECT_ORDER)))
 
 
 def _companion(

@@ -87,6 +87,17 @@ class Places:
         self.root_slots -= freed
         self.taken = {address for address in self.taken if address >> 3 not in freed}
 
+    def hangs_on_made_up_bridge(self) -> bool:
+        """Tell whether an address of the XML lies on a conventional bus that only libvirt's growth makes.
+
+        Controllers with higher indexes end that: libvirt then fills the gap with root ports.
+        """
+        buses = {address >> 8 for device, address in self.layout.at.items() if device.address is not None}
+        return any(
+            self._made_up(self.layout.buses[bus]) and self.layout.buses[bus].model in CONVENTIONAL
+            for bus in buses
+        )
+
     def _made_up(self, bus: Bus) -> bool:
         return bus.controller is not None and bus.controller.node is None
 

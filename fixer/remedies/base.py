@@ -151,6 +151,8 @@ class Desk:
         if self.windows_left() < 1:
             return None, None, 0, f"all {self.capacity} I/O windows of the firmware are used"
         model = self.site.bridge_model
+        if self.places.hangs_on_made_up_bridge():
+            return None, None, 0, "libvirt makes up a bridge for addresses of the XML, and no longer would"
         index = self.places.next_index
         if index + 1 > 0xFF:
             return None, None, 0, "no PCI bus number is left"

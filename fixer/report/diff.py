@@ -123,18 +123,17 @@ def for_terminal(diff: bytes, *, color: bool) -> str:
     """Return a diff that is safe to show: control and reordering characters escaped, coloured if wanted."""
     text = diff.decode("utf-8").replace("\r\n", "\n")
     text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    if not color:
+    if not color or not text:
         return text
-    head, *hunks = text.split("@@", 1)
-    painted = "".join(f"{_BOLD}{line}{_RESET}\n" for line in head.splitlines())
-    return painted + "".join(
-        _paint(line) for line in "".join(f"@@{hunk}" for hunk in hunks).splitlines(keepends=True)
-    )
+    old, new, *rest = text.splitlines(keepends=True)
+    head = (f"{_BOLD}{line.removesuffix(_NEWLINE)}{_RESET}{_NEWLINE}" for line in (old, new))
+    return "".join(head) + "".join(map(_paint, rest))
 
 
+_NEWLINE = "\n"
 _TINTS = {"@": _CYAN, "+": _GREEN, "-": _RED}
 
 
 def _paint(line: str) -> str:
     tint = _TINTS.get(line[:1])
-    return line if tint is None else f"{tint}{line.rstrip()}{_RESET}\n"
+    return line if tint is None else f"{tint}{line.removesuffix(_NEWLINE)}{_RESET}{_NEWLINE}"

@@ -135,14 +135,18 @@ def side_by_side(
 
 
 def _cut(text: str, width: int, ellipsis: str) -> str:
-    """Shorten a row: inside the brackets of a key, where its end tells devices apart, else at the end."""
+    """Shorten a row: of a key its end stays, which tells devices apart, and so does the mark behind it."""
     if len(text) <= width:
         return text
-    head, bracket, tail = text.partition("[")
-    keep = width - len(head) - 2
-    if bracket and keep > 0:
-        return f"{head}[{ellipsis}{tail[-keep:]}"
-    return text[: max(width - 1, 0)] + ellipsis
+    mark = text[-2:] if text[-2:] in {" *", " ?"} else ""
+    body = text.removesuffix(mark)
+    start, bracket = body.rfind("  ") + 2, body.find("[")
+    keep = width - len(mark) - len(ellipsis)
+    if start < bracket and keep - bracket > 4:
+        return f"{body[: bracket + 1]}{ellipsis}{body[bracket + 1 - keep :]}{mark}"
+    if start < bracket and keep - start > 4:
+        return f"{body[:start]}{ellipsis}{body[start - keep :]}{mark}"
+    return body[: max(keep, 0)] + ellipsis + mark
 
 
 def _paint(text: str, tint: str, *, color: bool) -> str:

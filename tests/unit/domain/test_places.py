@@ -193,7 +193,7 @@ def test_the_slots_of_a_bridge_run_out() -> None:
 )
 def test_a_place_for_a_new_bridge(devices: str, beside: bool, expected: str | None) -> None:
     """A new bridge goes behind the others, so that its devices come last; else where there is room."""
-    address = places(devices).new_port(beside=beside)
+    address = next(places(devices).new_ports(beside=beside), None)
     assert (None if address is None else short_address(address)) == expected
 
 
