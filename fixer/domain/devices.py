@@ -72,6 +72,7 @@ class Device:
         "driver",
         "implicit",
         "index",
+        "is_bridge",
         "key",
         "model",
         "multifunction",
@@ -98,10 +99,7 @@ class Device:
         self.alias = ""
         self.needs_modern = ""
         self.implicit = False
-
-    @property
-    def is_bridge(self) -> bool:
-        return self.tag == "controller" and self.type == "pci"
+        self.is_bridge = False  # a PCI controller
 
 
 def read_devices(root: Node) -> list[Device]:
@@ -168,7 +166,7 @@ def _read_info(device: Device, node: Node) -> None:
 
 def number(text: str) -> int | None:
     """Read an unsigned number as libvirt does (virStrToLong_ui with base 0), None where it is none."""
-    known = _DECIMALS.get(text)
+    known = _KNOWN.get(text)
     if known is not None:
         return known
     found = _NUMBER.fullmatch(text)
@@ -183,7 +181,7 @@ _FIELDS = (("domain", 0xFFFF), ("bus", 0xFF), ("slot", 0x1F), ("function", 7))
 _BUSES, _SLOTS, _FUNCTIONS = (
     {f"0x{value:0{width}x}": value for value in range(count)} for width, count in ((2, 256), (2, 32), (1, 8))
 )
-_DECIMALS = {str(value): value for value in range(256)}
+_KNOWN = {str(value): value for value in range(256)} | _BUSES | _FUNCTIONS | {"0x0000": 0}
 
 
 def _address(node: Node) -> Address | None:
@@ -312,6 +310,7 @@ def _controller(node: Node) -> Device:
     else:
         device.index = -1
     if kind == "pci":
+        device.is_bridge = True
         device.connect = _pci_controller(node, device)
     elif kind == "scsi":
         if model in {"virtio-scsi", *_VARIANTS}:

@@ -99,19 +99,19 @@ class Domain:
     def io_devices(self) -> dict[int, int]:
         """Return how many devices on each bus need I/O ports, by the index of the bus."""
         assert self.layout is not None
-        found: dict[int, int] = {}
-        for device, address in self.layout.at.items():
-            if not device.is_bridge and virtio.has_io_bar(device, self.modes.get(device)):
-                found[address >> 8] = found.get(address >> 8, 0) + 1
-        return found
+        return virtio.io_devices(self.layout, self.modes)
 
     @cached_property
     def by_kind(self) -> dict[str, list[Device]]:
         """Return all PCI devices of each kind (virtio driver, or tag and model) in the guest's order."""
         assert self.layout is not None
-        order, at = self.layout.order, self.layout.at
+        numbers = [bus.number << 8 for bus in self.layout.buses]
+        at = self.layout.at
+        ranked = {
+            numbers[address >> 8] | address & 0xFF: dev for dev, address in at.items() if not dev.is_bridge
+        }
         found: dict[str, list[Device]] = {}
-        for device in sorted((dev for dev in at if not dev.is_bridge), key=lambda dev: order(at[dev])):
+        for _, device in sorted(ranked.items()):
             found.setdefault(device.driver or f"{device.tag} {device.model}", []).append(device)
         return found
 

@@ -306,7 +306,8 @@ def place(family: Family, devices: list[Device]) -> Layout:
     Raises VirtfixError for addresses that libvirt refuses: taken, on a bus that does not take the
     device, on a slot that the bus has not, bridges in a ring.
     """
-    devices = _libvirt_order(devices)
+    floating = any(device.address is None and device.connect for device in devices)
+    devices = _libvirt_order(devices) if floating else list(devices)  # the order decides about these only
     bridges = [device for device in devices if device.is_bridge]
     root = "pcie-root" if family is Family.Q35 else "pci-root"
     _check_root(bridges, root)
@@ -378,7 +379,7 @@ def _first_pass(
 
 def _controller(index: int, model: str) -> Device:
     device = Device("controller", None, f"pci {index}")
-    device.type, device.model, device.index = "pci", model, index
+    device.type, device.model, device.index, device.is_bridge = "pci", model, index, True
     device.connect = d.PCI_CONTROLLERS[model]
     device.implicit = True
     return device

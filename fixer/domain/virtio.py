@@ -80,6 +80,10 @@ class Properties:
             for node in root.children_in(QEMU_NAMESPACE, "commandline"):
                 self._read_commandline(node)
 
+    @property
+    def none(self) -> bool:
+        return not self.by_alias and not self.by_type
+
     def _read_override(self, override: Node) -> None:
         for device in override.children:
             for node in device.iter():
@@ -181,15 +185,21 @@ def has_io_bar(device: Device, mode: Mode | None) -> bool:
     return device.tag == "hostdev" and device.type == "pci"
 
 
+def io_devices(layout: Layout, modes: dict[Device, Mode]) -> dict[int, int]:
+    """Return how many devices on each bus need I/O ports, by the index of the bus."""
+    found: dict[int, int] = {}
+    for device, address in layout.at.items():
+        if not device.is_bridge and has_io_bar(device, modes.get(device)):
+            found[address >> 8] = found.get(address >> 8, 0) + 1
+    return found
+
+
 def io_windows(layout: Layout, modes: dict[Device, Mode], firmware: str) -> dict[int, int]:
     """Return how many 4 KiB I/O windows each bridge on the root bus takes: {its address: windows}.
 
     SeaBIOS gives an empty pcie-to-pci-bridge one too; OVMF does not (FACTS: I/O space).
     """
-    below: dict[int, int] = {}
-    for device, address in layout.at.items():
-        if not device.is_bridge:
-            below[address >> 8] = below.get(address >> 8, 0) + has_io_bar(device, modes.get(device))
+    below = io_devices(layout, modes)
     need: dict[int, int] = {}
     windows: dict[int, int] = {}
     if firmware != "bios" and not any(below[bus] for bus in below if bus):

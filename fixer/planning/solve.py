@@ -220,7 +220,6 @@ def _case(
     todo: dict[Device, Finding | None],
 ) -> Case:
     low, high = ranks.bounds(device)
-    alias = domain.aliases.get(device, "")
     return Case(
         device=device,
         mode=domain.modes[device],
@@ -233,7 +232,7 @@ def _case(
         hidden=domain.is_hidden(device),
         companion=todo[device] is None,
         forced=_forced(domain, device),
-        properties=any(domain.properties.get(device, name, alias) for name in VIRTIO_PROPERTIES),
+        properties=_has_properties(domain, device),
     )
 
 
@@ -243,13 +242,24 @@ def _pinned(domain: Domain, device: Device, todo: dict[Device, Finding | None]) 
     address: Address = layout.at[device]
     if address & 7 or device.address is None:
         return ""
+    if not any(address | function in layout.holder for function in range(1, 8)):
+        return ""
     others = [layout.holder.get(address | function) for function in range(1, 8)]
     left = [other.key for other in others if other is not None and other not in todo]
     return f"it is function 0 for {', '.join(left)}, which would vanish" if left else ""
 
 
+def _has_properties(domain: Domain, device: Device) -> bool:
+    if domain.properties.none:
+        return False
+    alias = domain.aliases.get(device, "")
+    return any(domain.properties.get(device, name, alias) for name in VIRTIO_PROPERTIES)
+
+
 def _forced(domain: Domain, device: Device) -> bool:
     """Tell whether a property keeps the legacy interface off wherever the device sits."""
+    if domain.properties.none:
+        return False
     value = domain.properties.get(device, "disable-legacy", domain.aliases.get(device, ""))
     return value not in {"", "auto", "off"}
 

@@ -102,12 +102,20 @@ def _hunk(out: list[bytes], lines: list[bytes], group: list[Region], shift: int)
     out.append(b"@@ -%s +%s @@\n" % (_range(start, old), _range(start + shift, new)))
     at = start
     for region in group:
-        out += [_line(b" ", line) for line in lines[at : region.start]]
-        out += [_line(b"-", line) for line in lines[region.start : region.end]]
-        out += [_line(b"+", line) for line in region.new]
+        out += [b" " + line for line in lines[at : region.start]]
+        out += _side(b"-", lines[region.start : region.end])
+        out += _side(b"+", region.new)
         at = region.end
-    out += [_line(b" ", line) for line in lines[at:end]]
+    out += _side(b" ", lines[at:end])
     return shift + grown
+
+
+def _side(sign: bytes, lines: list[bytes]) -> list[bytes]:
+    """Mark lines with a sign; the last one of a file may lack its line end, which diff says."""
+    marked = [sign + line for line in lines]
+    if marked and not marked[-1].endswith(b"\n"):
+        marked[-1] += b"\n\\ No newline at end of file\n"
+    return marked
 
 
 def _range(start: int, length: int) -> bytes:
@@ -115,19 +123,15 @@ def _range(start: int, length: int) -> bytes:
     return b"%d" % first if length == 1 else b"%d,%d" % (first, length)
 
 
-def _line(sign: bytes, line: bytes) -> bytes:
-    return sign + line if line.endswith(b"\n") else sign + line + b"\n\\ No newline at end of file\n"
-
-
 def for_terminal(diff: bytes, *, color: bool) -> str:
     """Return a diff that is safe to show: control and reordering characters escaped, coloured if wanted."""
     text = diff.decode("utf-8").replace("\r\n", "\n")
     text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    if not color or not text:
+    if not color:
         return text
-    old, new, *rest = text.splitlines(keepends=True)
-    head = (f"{_BOLD}{line.removesuffix(_NEWLINE)}{_RESET}{_NEWLINE}" for line in (old, new))
-    return "".join(head) + "".join(map(_paint, rest))
+    lines = text.splitlines(keepends=True)
+    head = (f"{_BOLD}{line.removesuffix(_NEWLINE)}{_RESET}{_NEWLINE}" for line in lines[:2])
+    return "".join(head) + "".join(map(_paint, lines[2:]))
 
 
 _NEWLINE = "\n"
