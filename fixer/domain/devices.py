@@ -289,6 +289,8 @@ def _interface(node: Node) -> Device:
     device.model = model or ("virtio" if device.type == "vdpa" else "rtl8139")
     if device.model in _VIRTIO_MODELS:
         _virtio(device, "net", device.model)
+    elif device.model.startswith("virtio-net"):  # QEMU's own name, which libvirt takes for virtio too
+        _virtio(device, "net", device.model.replace("-net-pci", ""))
     elif device.model != "usb-net":
         device.connect = AUTO | (PCIE if device.model in {"e1000e", "igb"} else PCI)
     return device
