@@ -97,7 +97,9 @@ def cores_and_memory(folder: Path, counts: tuple[int, int]) -> None:
         parallel = time.perf_counter() - start
     alone = best(command([*VIRTFIX, "plan", str(copies), "--format", "diff", "--jobs", "1"]), 1)
     print(f"bulk: {counts[1]} files on all cores: {alone / parallel:.2f} x as fast as on one")
-    print(f"bulk: memory of the largest process, {counts[1]} files against {counts[0]}: {peaks[1] / peaks[0]:.2f} x")
+    print(
+        f"bulk: memory of the largest process, {counts[1]} files against {counts[0]}: {peaks[1] / peaks[0]:.2f} x"
+    )
 
 
 def _peak(arguments: list[str]) -> int:
