@@ -53,8 +53,6 @@ _DISK_BUS_OF_PREFIX = (
 )
 _NUMBER = re.compile(r"0[xX]([0-9a-fA-F]{1,16})|(0[0-7]{0,21})|([1-9][0-9]{0,19})")
 _TARGET = re.compile(r"(?:xvd|[fhsv]d|ubd)([a-z]+)(?:\d*)$")
-# Units a controller takes before libvirt opens the next (virDomainDiskDefAssignAddress, src/conf/domain_conf.c).
-_UNITS = {"scsi": 7, "fdc": 2, "ide": 4, "sata": 6}
 
 
 class Device:
@@ -231,12 +229,12 @@ def short_address(address: Address) -> str:
 # --- One reader a tag ---------------------------------------------------------------------------------
 
 
-def _attr(node: Node, child: str, name: str) -> str:
+def attribute(node: Node, child: str, name: str) -> str:
     found = node.find(child)
     return "" if found is None else found.attrs.get(name, "")
 
 
-def _virtio(device: Device, driver: str, model: str = "virtio") -> None:
+def make_virtio(device: Device, driver: str, model: str = "virtio") -> None:
     device.driver = driver
     device.model = device.model or model
     device.variant = _VARIANTS.get(model, "")
@@ -267,20 +265,22 @@ def disk_index(dev: str) -> int:
 
 
 def _disk(node: Node) -> Device:
-    device = Device("disk", node, _attr(node, "target", "dev") or "?")
+    device = Device("disk", node, attribute(node, "target", "dev") or "?")
     device.type = disk_bus(node)
     if device.type == "virtio":
         device.model = node.attrs.get("model", "virtio")
-        _virtio(device, "block", device.model)
+        make_virtio(device, "block", device.model)
     return device
 
 
 def _interface(node: Node) -> Device:
     device = Device(
-        "interface", node, _attr(node, "mac", "address").lower() or _attr(node, "target", "dev") or "?"
+        "interface",
+        node,
+        attribute(node, "mac", "address").lower() or attribute(node, "target", "dev") or "?",
     )
     device.type = node.attrs.get("type", "")
-    model = _attr(node, "model", "type")
+    model = attribute(node, "model", "type")
     if device.type == "hostdev":
         device.connect = PCIE | AUTO
         return device
@@ -288,9 +288,9 @@ def _interface(node: Node) -> Device:
     # (qemuDomainDefaultNetModel, src/qemu/qemu_domain.c).
     device.model = model or ("virtio" if device.type == "vdpa" else "rtl8139")
     if device.model in _VIRTIO_MODELS:
-        _virtio(device, "net", device.model)
+        make_virtio(device, "net", device.model)
     elif device.model.startswith("virtio-net"):  # QEMU's own name, which libvirt takes for virtio too
-        _virtio(device, "net", device.model.replace("-net-pci", ""))
+        make_virtio(device, "net", device.model.replace("-net-pci", ""))
     elif device.model != "usb-net":
         device.connect = AUTO | (PCIE if device.model in {"e1000e", "igb"} else PCI)
     return device
@@ -316,11 +316,11 @@ def _controller(node: Node) -> Device:
         device.connect = _pci_controller(node, device)
     elif kind == "scsi":
         if model in {"virtio-scsi", *_VARIANTS}:
-            _virtio(device, "scsi", model)
+            make_virtio(device, "scsi", model)
         else:
             device.connect = PCI | AUTO
     elif kind == "virtio-serial":
-        _virtio(device, "console", model or "virtio")
+        make_virtio(device, "console", model or "virtio")
     elif kind in {"sata", "ide"}:
         device.connect = PCI | AUTO
     elif kind == "usb" and model != "none":
@@ -350,7 +350,7 @@ def _hostdev(node: Node) -> Device:
     if node.attrs.get("mode", "subsystem") != "subsystem":
         return device
     if kind == "scsi_host":
-        _virtio(device, "scsi", node.attrs.get("model", "virtio"))
+        make_virtio(device, "scsi", node.attrs.get("model", "virtio"))
     elif kind == "pci" or (kind == "mdev" and node.attrs.get("model", "vfio-pci") == "vfio-pci"):
         # libvirt looks whether the host's device is express; where it can not, it takes it for that.
         device.connect = PCIE | AUTO
@@ -376,7 +376,7 @@ def _by_model(tag: str, driver: str, default: str = "") -> Callable[[Node], Devi
         device = Device(tag, node, model or "?")
         device.model = model
         if model in _VIRTIO_MODELS:
-            _virtio(device, driver, model)
+            make_virtio(device, driver, model)
         return device
 
     return read
@@ -396,10 +396,10 @@ def _named(tag: str, driver: str, default: str = "") -> Callable[[Node], Device]
 
 
 def _filesystem(node: Node) -> Device:
-    device = Device("filesystem", node, _attr(node, "target", "dir") or "?")
-    device.type = _attr(node, "driver", "type")
+    device = Device("filesystem", node, attribute(node, "target", "dir") or "?")
+    device.type = attribute(node, "driver", "type")
     device.model = node.attrs.get("model", "virtio")
-    _virtio(device, "fs" if device.type == "virtiofs" else "9p", device.model)
+    make_virtio(device, "fs" if device.type == "virtiofs" else "9p", device.model)
     return device
 
 
@@ -407,16 +407,16 @@ def _input(node: Node) -> Device:
     device = Device("input", node, f"{node.attrs.get('type', '')} {node.attrs.get('bus', '')}".strip())
     device.type = node.attrs.get("type", "")
     if node.attrs.get("bus") == "virtio":
-        _virtio(device, "input", node.attrs.get("model", "virtio"))
+        make_virtio(device, "input", node.attrs.get("model", "virtio"))
     return device
 
 
 def _video(node: Node) -> Device:
-    model = _attr(node, "model", "type")
+    model = attribute(node, "model", "type")
     device = Device("video", node, model or "?")
     device.model = model
     if model == "virtio":
-        _virtio(device, "gpu")
+        make_virtio(device, "gpu")
     elif model == "bochs":
         device.connect = PCIE | AUTO
     elif model not in {"none", "ramfb", "gop"}:
@@ -428,7 +428,7 @@ def _sound(node: Node) -> Device:
     device = Device("sound", node, node.attrs.get("model", "?"))
     device.model = node.attrs.get("model", "")
     if device.model == "virtio":
-        _virtio(device, "sound")
+        make_virtio(device, "sound")
     elif device.model not in {"sb16", "pcspk", "usb"}:
         device.connect = PCI | AUTO
     return device
@@ -439,7 +439,7 @@ def _memory(node: Node) -> Device:
     device = Device("memory", node, model)
     device.model = model
     if model in {"virtio-mem", "virtio-pmem"}:
-        _virtio(device, model.removeprefix("virtio-"), model)
+        make_virtio(device, model.removeprefix("virtio-"), model)
     return device
 
 
@@ -447,7 +447,7 @@ def _iommu(node: Node) -> Device:
     device = Device("iommu", node, node.attrs.get("model", "?"))
     device.model = node.attrs.get("model", "")
     if device.model == "virtio":
-        _virtio(device, "iommu")
+        make_virtio(device, "iommu")
         device.connect = PCIE | INTEGRATED
     return device
 
@@ -467,8 +467,8 @@ def _plain(tag: str, connect: int, attribute: str, *models: str) -> Callable[[No
 
 
 def _serial(node: Node) -> Device:
-    device = Device("serial", node, _attr(node, "target", "port") or "?")
-    device.model = _attr(node, "target", "type")
+    device = Device("serial", node, attribute(node, "target", "port") or "?")
+    device.model = attribute(node, "target", "type")
     if device.model == "pci-serial":
         device.connect = PCI | AUTO
     return device
@@ -493,100 +493,3 @@ _READERS: dict[str, Callable[[Node], Device]] = {
     "shmem": _plain("shmem", PCI, "name"),
     "serial": _serial,
 }
-
-
-# --- What libvirt adds by itself ----------------------------------------------------------------------
-
-
-def implicit_controllers(root: Node, devices: list[Device], q35: bool) -> list[Device]:
-    """Return the devices that libvirt would add to these on define, in its order (FACTS: placement).
-
-    Sources: qemuDomainDefAddDefaultDevices (src/qemu/qemu_domain.c) and virDomainDefAddImplicitDevices
-    (src/conf/domain_conf.c).
-    """
-    have = {(device.type, device.index) for device in devices if device.tag == "controller"}
-    tags = {device.tag for device in devices}
-    kinds = {kind for kind, _ in have}
-    added: list[Device] = []
-
-    def controller(kind: str, index: int, model: str, connect: int) -> None:
-        if (kind, index) in have:
-            return
-        have.add((kind, index))
-        device = _implicit("controller", f"{kind} {index}", model, connect)
-        device.type, device.index = kind, index
-        if kind == "virtio-serial":
-            _virtio(device, "console")
-        added.append(device)
-
-    if q35:
-        controller("sata", 0, "", PCI | AUTO)
-    if "usb" not in kinds:
-        controller("usb", 0, "qemu-xhci" if q35 else "piix3-uhci", AUTO | (PCIE if q35 else PCI))
-    if "memballoon" not in tags:
-        balloon = _implicit("memballoon", "", "virtio", 0)
-        _virtio(balloon, "balloon")
-        added.append(balloon)
-    if "video" not in tags and _has_graphics(root):
-        added.append(_implicit("video", "cirrus", "cirrus", PCI | AUTO))
-    highest = _controllers_of_disks(devices)
-    for kind in _UNITS:
-        for index in range(highest.get(kind, -1) + 1):
-            controller(kind, index, "lsilogic" if kind == "scsi" else "", 0 if kind == "fdc" else PCI | AUTO)
-    for index in range(_virtio_serials(root) + 1):
-        controller("virtio-serial", index, "virtio", 0)
-    return added
-
-
-def _implicit(tag: str, name: str, model: str, connect: int) -> Device:
-    device = Device(tag, None, name)
-    device.model = model
-    device.connect = connect
-    device.implicit = True
-    return device
-
-
-def _has_graphics(root: Node) -> bool:
-    return any(child.name == "graphics" for devices in root.findall("devices") for child in devices.children)
-
-
-def _controllers_of_disks(devices: list[Device]) -> dict[str, int]:
-    """Return the highest controller index that disks and SCSI host devices of each bus ask for."""
-    highest: dict[str, int] = {}
-    for device in devices:
-        kind = device.type
-        if device.tag == "hostdev" and kind == "scsi":
-            units = 0
-        elif device.tag == "disk" and kind in _UNITS:
-            units = _UNITS[kind]
-        else:
-            continue
-        index = _controller_of(device, units)
-        if index > highest.get(kind, -1):
-            highest[kind] = index
-    return highest
-
-
-def _controller_of(device: Device, units: int) -> int:
-    assert device.node is not None
-    address = device.node.find("address")
-    if address is not None and address.attrs.get("type") == "drive":
-        return number(address.attrs.get("controller", "0")) or 0
-    if not units:
-        return 0
-    return max(disk_index(_attr(device.node, "target", "dev")), 0) // units
-
-
-def _virtio_serials(root: Node) -> int:
-    """Return the highest virtio-serial controller index that channels and consoles ask for, or -1."""
-    highest = -1
-    for devices in root.findall("devices"):
-        for child in devices.children:
-            if child.name not in {"channel", "console"} or _attr(child, "target", "type") != "virtio":
-                continue
-            address = child.find("address")
-            index = 0
-            if address is not None and address.attrs.get("type") == "virtio-serial":
-                index = number(address.attrs.get("controller", "0")) or 0
-            highest = max(highest, index)
-    return highest

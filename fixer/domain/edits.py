@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fixer.domain.devices import Address, format_address, number
-from fixer.domain.document import Element, Splice, Writer
+from fixer.domain.writing import Element, Splice, Writer
 
 if TYPE_CHECKING:
     from fixer.domain.document import Node

@@ -6,11 +6,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fixer.domain import virtio
-from fixer.domain.devices import Device, implicit_controllers, read_devices
+from fixer.domain.devices import Device, read_devices
 from fixer.domain.document import Document, Node, parse
 from fixer.domain.firmware import read_firmware
+from fixer.domain.implicit import implicit_controllers
 from fixer.domain.machine import Family, read_machine
-from fixer.domain.pci import LPC, Layout, place
+from fixer.domain.pci import LPC, Layout
+from fixer.domain.placement import place
 
 if TYPE_CHECKING:
     from fixer.domain.virtio import Mode

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fixer.domain.devices import Address, format_address
-from fixer.domain.document import Element
 from fixer.domain.edits import AddElement, Edit, SetAddress, SetAttribute
+from fixer.domain.writing import Element
 from fixer.errors import VirtfixError
 from fixer.planning.plan import FORMAT, TOOL
 

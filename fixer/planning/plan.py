@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer import __version__
-from fixer.domain.document import apply_splices, digest
+from fixer.domain.document import digest
+from fixer.domain.writing import apply_splices
 
 if TYPE_CHECKING:
-    from fixer.domain.document import Splice
     from fixer.domain.edits import Edit
     from fixer.domain.model import Domain
+    from fixer.domain.writing import Splice
     from fixer.findings import Finding, Skip
     from fixer.remedies.base import Offer
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.diagnose import diagnose
 from fixer.domain.devices import short_address
-from fixer.domain.document import apply_splices
 from fixer.domain.edits import splices as splices_of
 from fixer.domain.model import read_domain
+from fixer.domain.writing import apply_splices
 from fixer.errors import VirtfixError
 from fixer.findings import Code, Finding, Severity, Skip
 from fixer.guest.identify import identify
@@ -19,8 +19,8 @@ from fixer.planning.solve import Choice, Settling, solve
 
 if TYPE_CHECKING:
     from fixer.domain.devices import Device
-    from fixer.domain.document import Splice
     from fixer.domain.model import Domain
+    from fixer.domain.writing import Splice
     from fixer.guest.identify import GuestIdentity
     from fixer.policy.match import PolicySet
     from fixer.policy.model import GuestCapabilities, SitePreferences

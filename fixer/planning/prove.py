@@ -13,9 +13,10 @@ from fixer.domain.virtio import Mode
 
 if TYPE_CHECKING:
     from fixer.domain.devices import Device
-    from fixer.domain.document import Node, Splice
+    from fixer.domain.document import Node
     from fixer.domain.edits import Edit
     from fixer.domain.model import Domain
+    from fixer.domain.writing import Splice
     from fixer.findings import Finding
     from fixer.policy.model import GuestCapabilities
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fixer.domain.document import Element
 from fixer.domain.edits import AddElement, Edit, SetAddress, SetAttribute, address_element
 from fixer.domain.pci import EXPRESS_PORTS
 from fixer.domain.places import Places, Rank, Spot
 from fixer.domain.virtio import IO_DEVICES_A_WINDOW
+from fixer.domain.writing import Element
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -130,7 +130,17 @@ class Desk:
         assert self.domain.layout is not None
         return self.domain.layout.at[device] >> 8
 
-    def bridge_spot(self, case: Case) -> tuple[Spot | None, NewBridge | None, int, str]:
+    def offer_bridge(self, remedy: str, case: Case) -> Offer:
+        """Return the offer of a place behind a conventional bridge, in the name of ``remedy``."""
+        if case.pinned:
+            return Offer(remedy, case.pinned)
+        spot, bridge, windows, refusal = self._bridge_spot(case)
+        if spot is None:
+            return Offer(remedy, refusal)
+        price = self.price(remedy, moved=case.device.address is not None, windows=windows)
+        return Offer(remedy, "", price, spot, bridge)
+
+    def _bridge_spot(self, case: Case) -> tuple[Spot | None, NewBridge | None, int, str]:
         """Find a conventional slot: an existing bridge first, then one already planned, then a new one.
 
         Returns the spot, the new bridge it is on, the windows that it newly takes, and why there is none.

@@ -21,13 +21,7 @@ def offer(case: Case, desk: Desk) -> Offer:
         return Offer(NAME, "the machine has no express ports to come from")
     if desk.right_place(case):
         return Offer(NAME, "the place is right already; what is wrong stays wrong elsewhere")
-    if case.pinned:
-        return Offer(NAME, case.pinned)
-    spot, bridge, windows, refusal = desk.bridge_spot(case)
-    if spot is None:
-        return Offer(NAME, refusal)
-    price = desk.price(NAME, moved=case.device.address is not None, windows=windows)
-    return Offer(NAME, "", price, spot, bridge)
+    return desk.offer_bridge(NAME, case)
 
 
 def edits(case: Case, offer: Offer, desk: Desk) -> Iterable[Edit]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fixer.domain.document import Element
 from fixer.domain.edits import AddElement, Edit, SetAttribute
 from fixer.domain.virtio import QEMU_NAMESPACE
+from fixer.domain.writing import Element
 from fixer.remedies.base import Case, Desk, Offer, alias_for, implicit_with, model_edits, plain_model
 
 if TYPE_CHECKING:

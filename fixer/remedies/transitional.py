@@ -26,13 +26,7 @@ def offer(case: Case, desk: Desk) -> Offer:
         return _in_place(case, desk)
     if desk.domain.machine.family is not Family.Q35:
         return Offer(NAME, "the machine has no express ports to come from")
-    if case.pinned:
-        return Offer(NAME, case.pinned)
-    spot, bridge, windows, refusal = desk.bridge_spot(case)
-    if spot is None:
-        return Offer(NAME, refusal)
-    price = desk.price(NAME, moved=case.device.address is not None, windows=windows)
-    return Offer(NAME, "", price, spot, bridge)
+    return desk.offer_bridge(NAME, case)
 
 
 def _in_place(case: Case, desk: Desk) -> Offer:

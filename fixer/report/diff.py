@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fixer.errors import printable
 
 if TYPE_CHECKING:
-    from fixer.domain.document import Splice
+    from fixer.domain.writing import Splice
     from fixer.planning.plan import Plan
 
 _CONTEXT = 3

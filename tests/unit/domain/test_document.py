@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fixer.domain.document import MAX_BYTES, MAX_DEPTH, Element, Splice, Writer, apply_splices, parse
+from fixer.domain.document import MAX_BYTES, MAX_DEPTH, parse
+from fixer.domain.writing import Element, Splice, Writer, apply_splices
 from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from helpers import QEMU, at, disk, domain, nic, nic_key, places, read
 
-from fixer.domain.document import Element, apply_splices
 from fixer.domain.edits import (
     AddElement,
     Edit,
@@ -15,6 +14,7 @@ from fixer.domain.edits import (
     address_element,
     splices,
 )
+from fixer.domain.writing import Element, apply_splices
 
 VDA_AT_3 = 3 << 3
 

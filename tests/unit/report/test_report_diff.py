@@ -14,7 +14,7 @@ from helpers import ROOT, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixer.domain.document import Splice, apply_splices
+from fixer.domain.writing import Splice, apply_splices
 from fixer.report.diff import for_terminal, unified
 
 if TYPE_CHECKING:
