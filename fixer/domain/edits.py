@@ -77,7 +77,7 @@ def splices(domain: Domain, edits: tuple[Edit, ...]) -> list[Splice]:
             writer.set_attribute(node, edit.name, edit.new)
         elif isinstance(edit, SetAddress):
             _set_address(domain, writer, edit)
-        elif domain.find(edit.at) is None and edit.at in {"domain/devices", "override"}:
+        elif domain.find(edit.at) is None and edit.at in {"domain/devices", "override", "commandline"}:
             created.setdefault(_name_of(edit), []).append(edit.element)
         else:
             writer.add_child(_node(domain, edit.at), edit.element)
@@ -87,8 +87,8 @@ def splices(domain: Domain, edits: tuple[Edit, ...]) -> list[Splice]:
 
 
 def _name_of(edit: AddElement) -> str:
-    """Return the name of a container that the domain lacks; <qemu:override> takes the prefix of its child."""
-    return "devices" if edit.at == "domain/devices" else edit.element.name.partition(":")[0] + ":override"
+    """Return the name of a container that the domain lacks; those of QEMU take the prefix of their child."""
+    return "devices" if edit.at == "domain/devices" else f"{edit.element.name.partition(':')[0]}:{edit.at}"
 
 
 def _node(domain: Domain, ref: str) -> Node:

@@ -142,13 +142,13 @@ class Domain:
     def find(self, ref: str) -> Node | None:
         """Return the element that an edit refers to.
 
-        ``domain``; ``domain/NAME``; ``override``; a device key; ``KEY/CHILD``; ``override[ALIAS]``,
+        ``domain``; ``domain/NAME``; ``override``; ``commandline``; a device key; ``KEY/CHILD``; ``override[ALIAS]``,
         ``override[ALIAS]/frontend`` or ``override[ALIAS]/PROPERTY`` of <qemu:override>.
         """
         if ref == "domain":
             return self.root
-        if ref == "override":
-            return self.override
+        if ref in {"override", "commandline"}:
+            return self.qemu(ref)
         if ref in self.by_key:
             return self.by_key[ref].node
         head, _, child = ref.rpartition("/")
@@ -163,7 +163,7 @@ class Domain:
 
     def _find_override(self, ref: str, head: str, child: str) -> Node | None:
         alias = (ref if ref.endswith("]") else head)[len("override[") : -1]
-        override = self.override
+        override = self.qemu("override")
         device = override and next(
             (node for node in override.children if node.attrs.get("alias") == alias), None
         )
@@ -173,10 +173,9 @@ class Domain:
             return next((node for node in device.children if node.name.endswith(":frontend")), None)
         return next((node for node in device.iter() if node.attrs.get("name") == child), None)
 
-    @property
-    def override(self) -> Node | None:
-        """The <qemu:override> element, whatever its prefix."""
-        return next(iter(self.root.children_in(virtio.QEMU_NAMESPACE, "override")), None)
+    def qemu(self, local: str) -> Node | None:
+        """Return the first element of libvirt's QEMU namespace of that name, whatever its prefix."""
+        return next(iter(self.root.children_in(virtio.QEMU_NAMESPACE, local)), None)
 
 
 def read_domain(data: bytes) -> Domain:

@@ -104,8 +104,8 @@ class Properties:
         if self.by_alias and alias in self.by_alias and name in self.by_alias[alias]:
             return self.by_alias[alias][name]
         value = ""
-        for qemu_type, property_name, setting in self.by_type:
-            if property_name == name and qemu_type in {"virtio-pci", _qemu_type(device)}:
+        for owner, property_name, setting in self.by_type:
+            if property_name == name and owner in {"virtio-pci", qemu_type(device)}:
                 value = setting
         return value
 
@@ -116,11 +116,12 @@ def _parse_global(value: str) -> tuple[str, str, str] | None:
         fields = dict(part.partition("=")[::2] for part in value.split(","))
         return fields.get("driver", ""), fields.get("property", ""), fields.get("value", "")
     target, equals, setting = value.partition("=")
-    qemu_type, dot, name = target.partition(".")
-    return (qemu_type, name, setting) if equals and dot else None
+    owner, dot, name = target.partition(".")
+    return (owner, name, setting) if equals and dot else None
 
 
-def _qemu_type(device: Device) -> str:
+def qemu_type(device: Device) -> str:
+    """Return the QEMU type that libvirt uses for a virtio device that has a legacy interface."""
     if device.tag == "hostdev":
         return "vhost-scsi-pci"
     if device.tag == "disk" and device.node is not None and device.node.attrs.get("type") == "vhostuser":

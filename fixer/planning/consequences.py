@@ -58,13 +58,13 @@ def _all(
         change.device for change in changes if change.remedy == "override" or change.mode_after == "legacy"
     )
     if tainted:
-        yield Consequence(
-            "taint",
-            tainted,
-            "libvirt marks the domain tainted (custom-device) and needs version 8.2.0 or later",
-        )
+        by_global = before.properties.by_type != after.properties.by_type
+        needs = "" if by_global else ", and needs version 8.2.0 or later for qemu:override"
+        yield Consequence("taint", tainted, f"libvirt marks the domain tainted{needs}")
     written = tuple(
-        change.device for change in changes if not change.listed and before.by_key[change.device].implicit
+        change.device
+        for change in changes
+        if before.by_key[change.device].implicit and not after.by_key[change.device].implicit
     )
     if written:
         yield Consequence(

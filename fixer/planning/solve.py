@@ -120,6 +120,7 @@ def _settle(
     settle_all: bool,
 ) -> tuple[Desk, list[Choice]]:
     desk = Desk(domain, site, settle_all=settle_all)
+    desk.curing = frozenset(todo)
     layout = domain.layout
     assert layout is not None
     devices = sorted(todo, key=lambda device: layout.order(layout.at[device]))

@@ -112,7 +112,7 @@ def _extended(name: str, extends: Node, profiles: dict[str, SitePreferences]) ->
 def _preferences(keys: dict[str, Node], base: SitePreferences) -> dict[str, Any]:
     """Return the fields that a site file states: mappings merge key by key, the rest is replaced."""
     changes: dict[str, Any] = {}
-    for key in ("strategy", "bridge-model"):
+    for key in ("strategy", "bridge-model", "override-form"):
         if key in keys:
             changes[key.replace("-", "_")] = keys[key].text
     for key in ("hotplug", "forbid"):

@@ -24,6 +24,7 @@ ANSWERS = ("yes", "no", "unknown", "depends")
 REMEDIES = ("integrated", "bridge", "transitional", "override")
 WEIGHTS = (*REMEDIES, "io-window", "address-change", "hotplug-loss")
 BRIDGE_MODELS = ("pcie-to-pci-bridge", "dmi-to-pci-bridge")
+OVERRIDE_FORMS = ("qemu-override", "qemu-commandline")
 FIRMWARES = ("uefi", "bios")
 CHIPSET_PARTS = ("ahci", "xhci", "e1000e", "hda")
 HOTPLUG_WAYS = ("pcie-native", "acpi", "shpc-bridge")
@@ -134,6 +135,7 @@ class SitePreferences(NamedTuple):
     name: str = "default"
     weights: Mapping[str, int] = _WEIGHTS
     bridge_model: str = "pcie-to-pci-bridge"
+    override_form: str = "qemu-override"
     strategy: str | None = None
     strategy_by_kind: Mapping[str, str] = _NONE
     hotplug: frozenset[str] = frozenset()

@@ -151,6 +151,7 @@ DOCUMENTS: dict[str, Spec] = {
                 model.WEIGHTS, _PRICE, "The price of each remedy and of its side effects."
             ),
             "bridge-model": _words(model.BRIDGE_MODELS, "The bridge that is added where none is there."),
+            "override-form": _words(model.OVERRIDE_FORMS, "How the remedy override is written."),
             "strategy": _words(model.REMEDIES, "Use this remedy wherever it is feasible."),
             "strategy-by-kind": _plain_keyed(
                 model.KINDS, _words(model.REMEDIES), "The same for one driver kind."

@@ -115,6 +115,7 @@ class Desk:
         # Names of the remedies in the order in which to ask them, by the one that was wanted.
         self.by_weight: dict[str | None, list[str]] = {}
         self.override_quota: frozenset[Device] | None = None
+        self.curing: frozenset[Device] = frozenset()
         # Function-0 addresses whose slot gets several functions by this plan.
         self.multifunction: set[Address] = set()
 

@@ -1,11 +1,15 @@
-"""Set disable-legacy=off on the device where it sits, through qemu:override (libvirt >= 8.2.0)."""
+"""Set disable-legacy=off on the device where it sits.
+
+Through qemu:override (libvirt >= 8.2.0), or, where the site says so, through qemu:commandline with
+-global, which is for all devices of a type.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from fixer.domain.edits import AddElement, Edit, SetAttribute
-from fixer.domain.virtio import QEMU_NAMESPACE
+from fixer.domain.virtio import QEMU_NAMESPACE, qemu_type
 from fixer.domain.writing import Element
 from fixer.remedies.base import Case, Desk, Offer, alias_for, implicit_with, model_edits, plain_model
 
@@ -15,11 +19,12 @@ if TYPE_CHECKING:
     from fixer.domain.devices import Device
 
 NAME = "override"
-TITLE = "By qemu:override, where they sit"
+TITLE = "By disable-legacy=off, where they sit"
 
 # The spellings that QEMU takes through libvirt's JSON: a string for the on/off/auto property, a boolean
 # for the other (FACTS: overrides).
 LEGACY_ON = ("disable-legacy", "string", "off")
+GLOBAL = "qemu-commandline"  # of the site's override-form
 MODERN_OFF = ("disable-modern", "bool", "true")
 
 
@@ -28,6 +33,8 @@ def offer(case: Case, desk: Desk) -> Offer:
         return Offer(NAME, "no firmware looks at a function of a slot without function 0")
     if case.companion:
         return Offer(NAME, "the device is right already; it needs a place")
+    if desk.site.override_form == GLOBAL and (refusal := _against_global(case, desk)):
+        return Offer(NAME, refusal)
     if case.device.node is None and case.device.tag == "controller" and desk.has_siblings(case.device):
         return Offer(NAME, "libvirt would sort it in before the others, once it is written down")
     if case.device.address is None and (desk.settle_all or case.device.variant == "transitional"):
@@ -43,7 +50,20 @@ def offer(case: Case, desk: Desk) -> Offer:
     return Offer(NAME, "", desk.price(NAME, moved=False, windows=int(window)))
 
 
+def _against_global(case: Case, desk: Desk) -> str:
+    """Say why -global will not do for a device, '' where it will."""
+    if case.legacy_only:
+        return "it wants disable-modern too, for this device alone: qemu:override can that"
+    if case.properties:
+        return "properties of its own are set on it, which -global does not change"
+    same = [other for other in desk.domain.modes if qemu_type(other) == qemu_type(case.device)]
+    kept = [other.key for other in same if desk.on_port(other) and other not in desk.curing]
+    return f"-global would change {', '.join(kept)} too" if kept else ""
+
+
 def edits(case: Case, offer: Offer, desk: Desk) -> Iterable[Edit]:  # noqa: ARG001 - one shape for all remedies
+    if desk.site.override_form == GLOBAL:
+        return _global_edits(case.device, desk)
     properties = [LEGACY_ON]
     if case.legacy_only:
         properties.append(MODERN_OFF)
@@ -83,10 +103,28 @@ def property_edits(
     return found + _override_edits(desk, alias, properties)
 
 
+def _global_edits(device: Device, desk: Desk) -> list[Edit]:
+    """Return the edits for -global TYPE.disable-legacy=off; devices of one type share them."""
+    found = model_edits(device, plain_model(device)) if device.variant else []
+    name, declaration = _namespace(desk)
+    setting = f"{qemu_type(device)}.{LEGACY_ON[0]}={LEGACY_ON[2]}"
+    arguments = (Element(f"{name}:arg", {"value": value}) for value in ("-global", setting))
+    return [*found, *declaration, *(AddElement("commandline", element, setting) for element in arguments)]
+
+
+def _namespace(desk: Desk) -> tuple[str, list[Edit]]:
+    """Return the prefix of libvirt's QEMU namespace, and the edit that declares it where it must be."""
+    attrs = desk.domain.root.attrs
+    prefix = _prefix(attrs)
+    if prefix:
+        return prefix, []
+    prefix = _free_prefix(attrs)
+    return prefix, [SetAttribute("domain", f"xmlns:{prefix}", None, QEMU_NAMESPACE)]
+
+
 def _override_edits(desk: Desk, alias: str, properties: list[tuple[str, str, str]]) -> list[Edit]:
     domain = desk.domain
-    prefix = _prefix(domain.root.attrs)
-    name = prefix or _free_prefix(domain.root.attrs)
+    name, declaration = _namespace(desk)
     found: list[Edit] = []
     missing: list[Element] = []
     for key, kind, value in properties:
@@ -107,10 +145,8 @@ def _override_edits(desk: Desk, alias: str, properties: list[tuple[str, str, str
     frontend = Element(f"{name}:frontend", {}, tuple(missing))
     if domain.find(f"override[{alias}]") is not None:
         return [*found, AddElement(f"override[{alias}]", frontend, "")]
-    if not prefix:
-        found.append(SetAttribute("domain", f"xmlns:{name}", None, QEMU_NAMESPACE))
     entry = Element(f"{name}:device", {"alias": alias}, (frontend,))
-    return [*found, AddElement("override", entry, "")]
+    return [*found, *declaration, AddElement("override", entry, "")]
 
 
 def _prefix(attrs: dict[str, str]) -> str:

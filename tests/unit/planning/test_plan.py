@@ -157,7 +157,7 @@ def test_each_strategy(strategy: str, bus: str, model: str, override: bool, devi
     for key in ("disk[vda]", "disk[vdb]"):
         assert bus_model(made.after, key) == bus
         assert made.after.by_key[key].model == model
-    assert (made.after.override is not None) is override
+    assert (made.after.qemu("override") is not None) is override
     assert any(consequence.code == "taint" for consequence in made.consequences) is override
 
 

@@ -115,7 +115,7 @@ def test_a_table_is_titled_by_its_remedy(strategy: str) -> None:
 
 def test_the_title_of_an_override_says_where() -> None:
     """The one remedy that moves nothing."""
-    assert load_remedies()["override"].TITLE == "By qemu:override, where they sit"
+    assert load_remedies()["override"].TITLE == "By disable-legacy=off, where they sit"
 
 
 def test_tables_share_their_columns() -> None:
