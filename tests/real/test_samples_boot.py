@@ -19,6 +19,7 @@ WISHES: dict[str, dict[str, Any]] = {
     "bridge": {"strategy": "bridge"},
     "transitional": {"strategy": "transitional"},
     "override": {"strategy": "override"},
+    "override as -global": {"strategy": "override", "override_form": "qemu-commandline"},
     "no strategy": {},
     "hotplug": {"hotplug": ("block", "net")},
 }
