@@ -65,6 +65,9 @@ _HINTS = {
     errno.ENOSPC: "free some space",
     errno.EROFS: "choose a place that can be written",
     errno.ENOTDIR: "check the name",
+    errno.EEXIST: "choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "give the file that the links should lead to",
 }
 
 
@@ -74,13 +77,15 @@ def expand(paths: Iterable[str], *, recursive: bool) -> Iterator[str]:
     Raises VirtfixError for a directory that can not be listed or holds no *.xml.
     """
     for path in paths:
-        if path == STDIN or not Path(path).is_dir():
+        if path == STDIN or not os.path.isdir(path):
             yield path
             continue
-        found = False
+        found: set[str] = set()
         for name in _listed(path, recursive=recursive):
-            found = True
-            yield name
+            real = os.path.realpath(name)  # autostart/ of libvirt holds links to its neighbours
+            if real not in found:
+                found.add(real)
+                yield name
         if not found:
             raise VirtfixError("file.none", "has no *.xml", where=path, hint="give the files, or --recursive")
 
@@ -88,16 +93,26 @@ def expand(paths: Iterable[str], *, recursive: bool) -> Iterator[str]:
 def _listed(path: str, *, recursive: bool) -> Iterator[str]:
     try:
         with os.scandir(path) as entries:
-            listed = sorted((entry.name, entry.is_dir(), entry.is_symlink()) for entry in entries)
+            listed = sorted((entry.name, _kind(entry)) for entry in entries)
     except OSError as error:
         raise _problem(error, path, "read") from None
-    for name, is_dir, is_link in listed:
+    for name, kind in listed:
         inner = f"{path.rstrip('/')}/{name}"
-        if is_dir:
-            if recursive and not is_link:  # links can go in rings
-                yield from _listed(inner, recursive=True)
-        elif name.endswith(".xml"):
+        if kind == "folder" and recursive:
+            # What can not be listed is told when it is read, so that the others go on.
+            yield from _listed(inner, recursive=True) if os.access(inner, os.R_OK | os.X_OK) else [inner]
+        elif kind == "file" and name.endswith(".xml"):
             yield inner
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Return what an entry of a directory is: links to directories can go in rings, a pipe can hang."""
+    try:
+        if entry.is_dir():
+            return "" if entry.is_symlink() else "folder"
+        return "file" if entry.is_file() else "" if not entry.is_symlink() else "file"
+    except OSError:  # a link in a ring: reading it says so
+        return "file"
 
 
 def replace(path: str, data: bytes, *, expected: bytes | None, backup_suffix: str = "") -> None:
@@ -116,7 +131,7 @@ def replace(path: str, data: bytes, *, expected: bytes | None, backup_suffix: st
             _write(target + backup_suffix, expected or b"", like=target, exclusive=True)
         _write(target, data, like=target, exclusive=False)
     except OSError as error:
-        raise _problem(error, error.filename or path, "write") from None
+        raise _problem(error, path, "write") from None
 
 
 def create(path: str, data: bytes, *, like: str | None, force: bool) -> None:
@@ -130,7 +145,7 @@ def create(path: str, data: bytes, *, like: str | None, force: bool) -> None:
             )
         _write(path, data, like=like, exclusive=False)
     except OSError as error:
-        raise _problem(error, error.filename or path, "write") from None
+        raise _problem(error, path, "write") from None
 
 
 def _write(path: str, data: bytes, *, like: str | None, exclusive: bool) -> None:
@@ -206,11 +221,28 @@ def user_policies(paths: Iterable[str]) -> list[tuple[str, bytes]]:
     """Return policy files given by the user: files, and the *.yaml of directories."""
     found: list[tuple[str, bytes]] = []
     for path in paths:
-        files = sorted(str(file) for file in Path(path).glob("**/*.yaml")) if Path(path).is_dir() else [path]
+        files = [path]
+        if os.path.isdir(path):
+            if not os.access(path, os.R_OK | os.X_OK):
+                raise _problem(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), path, "read")
+            files = sorted(str(file) for file in Path(path).glob("**/*.yaml"))
         if not files:
             raise VirtfixError("policy.none", "has no *.yaml", where=path, hint="give a policy file")
         found += [(file, read_input(file)) for file in files]
     return found
+
+
+def _refuse_to_overwrite(path: str) -> None:
+    """Raise VirtfixError for what is there and is no plan: a domain's XML, a device, a link."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    regular = stat.S_ISREG(os.lstat(path).st_mode)
+    if regular:
+        with Path(path).open("rb") as file:
+            if file.read(1) in {b"", b"{", b"["}:
+                return
+    what = "exists and is no plan" if regular else "is not a regular file"
+    raise VirtfixError("file.exists", what, where=path, hint="choose another name for --out")
 
 
 class JsonFile:
@@ -225,10 +257,11 @@ class JsonFile:
 
     def __enter__(self) -> Self:
         try:
-            if Path(self._path).is_dir():
-                raise IsADirectoryError(errno.EISDIR, "is a directory")
+            if os.path.lexists(self._path):
+                _refuse_to_overwrite(self._path)
+            # Plans show parts of the XML: as guarded as that should be.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._file = os.fdopen(os.open(self._temporary, flags, 0o666), "wb")
+            self._file = os.fdopen(os.open(self._temporary, flags, 0o600), "wb")
         except OSError as error:
             raise _problem(error, self._path, "write") from None
         return self

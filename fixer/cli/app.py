@@ -40,7 +40,7 @@ Policy = Annotated[
 Strategy = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="Force integrated, bridge, transitional or override where it is feasible."
+        metavar="NAME", help="Prefer integrated, bridge, transitional or override wherever it is feasible."
     ),
 ]
 Hotplug = Annotated[

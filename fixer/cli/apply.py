@@ -38,12 +38,20 @@ def run(paths: list[str], settings: Settings, target: Target, *, jobs: int, deta
 
         make_folder(target.folder)
     counts = dict.fromkeys(("unchanged", "pending", "unresolved", "error"), 0)
-    for outcome in batch.run(paths, Job(_prepare, _one, (settings, target)), jobs=jobs):
-        counts[outcome.status] += 1
-        sys.stdout.buffer.write(outcome.output)
-        if outcome.notes:
-            sys.stdout.flush()
-            sys.stderr.write(outcome.notes)
+    try:
+        for outcome in batch.run(paths, Job(_prepare, _one, (settings, target)), jobs=jobs):
+            counts[outcome.status] += 1
+            sys.stdout.buffer.write(outcome.output)
+            if outcome.notes:
+                sys.stdout.flush()
+                sys.stderr.write(outcome.notes)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, BrokenPipeError):
+        done = sum(counts.values())
+        sys.stderr.write(
+            f"virtfix: stopped: at least {done} of {len(paths)} files are done, each whole; run it again\n"
+        )
+        raise
     if len(paths) > 1:
         sys.stderr.write(summary(counts).replace("to change", "changed"))
     counts["pending"] = 0  # what was pending is done
@@ -120,6 +128,7 @@ def _write(plan: Plan, path: str, target: Target) -> str:
 
 
 def _line(plan: Plan, path: str, written: str) -> str:
-    what = f"{len(plan.changes)} devices changed" if plan.pending else "nothing to change"
+    count = len(plan.changes)
+    what = f"{count} device{'s' * (count != 1)} changed" if plan.pending else "nothing to change"
     where = f" -> {printable(written)}" if written and written != path else ""
     return f"{printable(shown(path))}{where}: {what}\n"

@@ -94,7 +94,7 @@ def _one(request: Request, path: str, _settings: Settings, view: View) -> Outcom
         path,
         status(plan),
         _rendered(plan, path, view, saved),
-        notes(plan, path) if view.format in {"diff", "xml"} else "",
+        notes(plan, path) if view.format in {"diff", "xml"} or view.compact else "",
         saved,
     )
 
@@ -144,7 +144,8 @@ def _rendered(plan: Plan, path: str, view: View, saved: str) -> bytes:
 
 def notes(plan: Plan, path: str) -> str:
     """Return what a reader of a diff, an XML or of files would not see, a line each."""
-    told = [f"{finding.code.value} {finding.device}: {finding.why}" for finding in plan.unresolved]
+    told = list(plan.guest.conflicts)
+    told += [f"{finding.code.value} {finding.device}: {finding.why}" for finding in plan.unresolved]
     told += [f"skipped: {skip.reason}" for skip in plan.skips]
     return "".join(f"virtfix: {VirtfixError('note', text, where=shown(path))}\n" for text in told)
 

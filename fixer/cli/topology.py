@@ -13,6 +13,9 @@ from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError
 from fixer.report import topology
 
+# Columns below which two trees beside one another would show too little of both.
+_NARROW = 70
+
 
 def run(path: str, settings: Settings, screen: Screen, *, after: bool) -> Exit:
     """Print the tree, or with ``after`` both trees side by side. Raises VirtfixError."""
@@ -26,6 +29,10 @@ def run(path: str, settings: Settings, screen: Screen, *, after: bool) -> Exit:
         raise (error if error.code.startswith("file.") else error.at(shown(path))) from None
     before = topology.tree(plan.domain, unicode=screen.unicode)
     planned = topology.tree(plan.after, unicode=screen.unicode)
+    if screen.width < _NARROW:
+        for title, lines in (("before", before), ("after", planned)):
+            sys.stdout.write(f"{title}\n{topology.render(lines, color=screen.color)}")
+        return Exit.DONE
     text = topology.side_by_side(before, planned, screen.width, color=screen.color, unicode=screen.unicode)
     sys.stdout.write(text)
     return Exit.DONE

@@ -43,7 +43,7 @@ class Places:
         layout = domain.layout
         assert layout is not None
         self.layout = layout
-        self.taken = set(layout.at.values())
+        self.taken = set(layout.at.values()) | domain.properties.places
         self.root_slots = {address >> 3 & 31 for address in self.taken if address >> 8 == 0}
         self.root_slots |= {0, _CHIPSET_SLOT}
         self.heads: list[Address] = []  # places on the root bus of the bridges that the plan adds

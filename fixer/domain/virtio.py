@@ -7,6 +7,7 @@ an express bus that is no root bus, off elsewhere; the -transitional and -non-tr
 from __future__ import annotations
 
 import itertools
+import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -69,11 +70,13 @@ VIRTIO_PROPERTIES = ("disable-legacy", "disable-modern")
 class Properties:
     """disable-legacy ('on', 'off', 'auto') and disable-modern of a device, and where each comes from."""
 
-    __slots__ = ("by_alias", "by_type")
+    __slots__ = ("by_alias", "by_type", "places")
 
     def __init__(self, root: Node) -> None:
         self.by_alias: dict[str, dict[str, str]] = {}
         self.by_type: list[tuple[str, str, str]] = []
+        # Addresses on the root bus that devices of qemu:commandline hold; libvirt does not know them.
+        self.places: set[int] = set()
         if any(":" in node.name for node in root.children):
             for node in root.children_in(QEMU_NAMESPACE, "override"):
                 self._read_override(node)
@@ -98,6 +101,8 @@ class Properties:
                 parsed = _parse_global(value)
                 if parsed is not None:
                     self.by_type.append(parsed)
+            elif flag in {"-device", "--device"}:
+                self.places |= _root_place(value)
 
     def get(self, device: Device, name: str, alias: str) -> str:
         """Return the value that QEMU will see for ``name``, '' for the default."""
@@ -108,6 +113,19 @@ class Properties:
             if property_name == name and owner in {"virtio-pci", qemu_type(device)}:
                 value = setting
         return value
+
+
+_RAW_BUS = re.compile(r"""(?:^|[,{\s"])bus"?\s*[=:]\s*"?([\w.]+)""")
+_RAW_ADDRESS = re.compile(r"""(?:^|[,{\s"])addr"?\s*[=:]\s*"?(0x[0-9a-fA-F]{1,2}|\d{1,2})(?:\.([0-7]))?""")
+
+
+def _root_place(value: str) -> set[int]:
+    """Return the address on the root bus that a -device argument (plain or JSON) names, if it does."""
+    bus, address = _RAW_BUS.search(value), _RAW_ADDRESS.search(value)
+    if address is None or (bus is not None and bus[1] not in {"pcie.0", "pci.0"}):
+        return set()
+    # QEMU reads the slot as hexadecimal (hw/core/qdev-properties-system.c, set_pci_devfn).
+    return {(int(address[1], 16) & 31) << 3 | int(address[2] or 0)}
 
 
 def _parse_global(value: str) -> tuple[str, str, str] | None:

@@ -28,7 +28,8 @@ def encode_plan(plan: Plan, source: str) -> dict[str, Any]:
             "family": plan.domain.machine.family.value,
             "firmware": plan.domain.firmware.kind,
         },
-        "guest": plan.guest._asdict() | {"evidence": list(plan.guest.evidence)},
+        "guest": plan.guest._asdict()
+        | {"evidence": list(plan.guest.evidence), "conflicts": list(plan.guest.conflicts)},
         "status": status(plan),
         "findings": [_finding(finding) for finding in plan.findings],
         "unresolved": [_finding(finding) for finding in plan.unresolved],

@@ -57,6 +57,7 @@ class Guest(NamedTuple):
     how: str
     evidence: tuple[str, ...]
     source: str
+    conflicts: tuple[str, ...] = ()
 
 
 class Plan:

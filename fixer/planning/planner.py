@@ -13,9 +13,9 @@ from fixer.errors import VirtfixError
 from fixer.findings import Code, Finding, Severity, Skip
 from fixer.guest.identify import identify
 from fixer.planning.consequences import consequences
-from fixer.planning.plan import Change, Guest, Plan
+from fixer.planning.plan import Change, Consequence, Guest, Plan
 from fixer.planning.prove import ProofError, prove
-from fixer.planning.solve import Choice, Settling, solve
+from fixer.planning.solve import Choice, Settling, solve, strategy_for
 
 if TYPE_CHECKING:
     from fixer.domain.devices import Device
@@ -52,7 +52,7 @@ def make_plan(domain: Domain, request: Request) -> Plan:
     guest = identity.capabilities
     if guest is None:
         return _without_guest(domain, identity)
-    return _plan_for(domain, guest, _guest_value(identity, guest), request)
+    return _plan_for(domain, guest, _guest_value(domain, identity, guest, request), request)
 
 
 def _plan_for(domain: Domain, capabilities: GuestCapabilities, guest: Guest, request: Request) -> Plan:
@@ -106,9 +106,27 @@ def _solved(
         changes=changes,
         edits=solution.edits,
         splices=splices,
-        consequences=consequences(domain, after, changes, capabilities, solution.capacity),
+        consequences=_wishes(domain, solution.choices, request)
+        + consequences(domain, after, changes, capabilities, solution.capacity),
         skips=(),
     )
+
+
+def _wishes(domain: Domain, choices: tuple[Choice, ...], request: Request) -> tuple[Consequence, ...]:
+    """Say where a strategy that was asked for could not be kept, and what kind of XML this is not."""
+    refused: dict[str, list[str]] = {}
+    for choice in choices:
+        wanted = strategy_for(request.site, choice.case.device)
+        for offer in choice.offers:
+            if offer.remedy == wanted and offer.refusal:
+                refused.setdefault(f"{wanted} was asked for and can not be: {offer.refusal}", []).append(
+                    choice.case.device.key
+                )
+    found = [Consequence("strategy", tuple(devices), text) for text, devices in refused.items()]
+    if "id" in domain.root.attrs and choices:
+        text = "this is the XML of a running domain; its inactive XML may differ (virsh dumpxml --inactive)"
+        found.append(Consequence("live-xml", (), text))
+    return tuple(found)
 
 
 def _result(domain: Domain, splices: list[Splice]) -> Domain:
@@ -207,9 +225,17 @@ def _untouched(domain: Domain, guest: Guest, *skips: Skip, unresolved: tuple[Fin
     )
 
 
-def _guest_value(identity: GuestIdentity, guest: GuestCapabilities) -> Guest:
+def _guest_value(
+    domain: Domain, identity: GuestIdentity, guest: GuestCapabilities, request: Request
+) -> Guest:
     fact = guest.interface
-    return Guest(identity.id, guest.name, fact.value, identity.how, identity.evidence, fact.where)
+    others = ((uri, place, request.policies.find(uri)) for uri, place in domain.libosinfo_ids())
+    conflicts = tuple(
+        f"planned as {guest.name}, but the metadata ({place}) names {uri}"
+        for uri, place, other in others
+        if other is not None and other.name != guest.name
+    )
+    return Guest(identity.id, guest.name, fact.value, identity.how, identity.evidence, fact.where, conflicts)
 
 
 def _no_guest(domain: Domain, request: Request) -> Guest:

@@ -77,6 +77,8 @@ def unified(plan: Plan, name: str) -> bytes:
         return b""
     lines, found = regions(plan.domain.document.source, plan.splices)
     title = printable(name).encode()
+    if b" " in title:
+        title += b"\t"  # GNU patch ends a name at the first blank otherwise
     out = [b"--- " + title + b"\n", b"+++ " + title + b"\n"]
     shift = 0
     for group in _groups(found):

@@ -43,8 +43,10 @@ def render(plan: Plan, name: str, *, width: int = 80, color: bool = False, expla
 def line(plan: Plan, name: str) -> str:
     """Return one line for one plan of many: status, file, domain, guest, counts."""
     counts = f"{len(plan.changes)} to change, {len(plan.unresolved)} unresolved"
-    guest = printable(plan.guest.id, 40) or "guest not asked for"
-    return f"{status(plan):<10}  {printable(name)}  {printable(plan.domain.name, 60)}  {guest}  {counts}\n"
+    told = "; ".join(f"skipped: {skip.reason}" for skip in plan.skips) or counts
+    guest = plan.guest.name if plan.guest.how in {"assumed", "unknown"} else plan.guest.id
+    title = printable(plan.domain.name, 60) or "-"
+    return f"{status(plan):<10}  {printable(name)}  {title}  {printable(guest, 40) or '-'}  {told}\n"
 
 
 class _Page:

@@ -85,7 +85,7 @@ def test_standard_input(virtfix: Run, samples: Path) -> None:
     done = virtfix("plan", "-", stdin=data)
     assert done.code == 0
     assert done.text.startswith("standard input: rhel6.10\n")
-    assert "\n--- standard input\n" in done.text
+    assert "\n--- standard input\t\n" in done.text  # the tab ends a name with blanks for patch
     done = virtfix("plan", "-", stdin=b"<domain>")
     assert done.error_line().startswith("virtfix: standard input:1:9: ")
 
@@ -213,10 +213,58 @@ def test_out_saves_several_plans_as_an_array(virtfix: Run, samples: Path, tmp_pa
 def test_out_replaces_whole(virtfix: Run, samples: Path, tmp_path: Path) -> None:
     """An older plan gives way in one step; nothing else is left in the folder."""
     saved = tmp_path / "plan.json"
-    saved.write_text("old")
+    saved.write_text('{"status": "old"}')
     virtfix("plan", samples / PENDING, "--out", saved)
     assert json.loads(saved.read_text())["status"] == "pending"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["plan.json"]
+
+
+def test_out_does_not_overwrite_what_is_no_plan(virtfix: Run, samples: Path) -> None:
+    """A slip of the hand must not cost the domain its XML."""
+    before = (samples / PENDING).read_bytes()
+    done = virtfix("plan", samples / PENDING, "--out", samples / PENDING)
+    assert done.code == 1
+    assert "exists and is no plan" in done.error_line()
+    assert (samples / PENDING).read_bytes() == before
+
+
+def test_out_does_not_replace_what_is_no_file(virtfix: Run, samples: Path, tmp_path: Path) -> None:
+    """A pipe, a device or a link stays what it is."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(samples / PENDING)
+    for place in (pipe, link):
+        assert "is not a regular file" in virtfix("plan", samples / PENDING, "--out", place).error_line()
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+
+
+def test_a_saved_plan_is_for_its_owner(virtfix: Run, samples: Path, tmp_path: Path) -> None:
+    """It shows parts of the XML."""
+    virtfix("plan", samples / PENDING, "--out", tmp_path / "plan.json")
+    assert (tmp_path / "plan.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_os_against_the_metadata_is_said_in_every_format(virtfix: Run, samples: Path) -> None:
+    """--os over a whole folder must not hide that one domain says otherwise."""
+    for form in ("diff", "xml"):
+        done = virtfix("plan", samples / PENDING, "--os", "rhel9.0", "--format", form)
+        assert "planned as" in done.err
+        assert "http://redhat.com/rhel/6.10" in done.err
+
+
+def test_a_folder_with_odd_entries_is_planned(virtfix: Run, samples: Path, tmp_path: Path) -> None:
+    """A pipe does not hang, a ring of links is told, and the domains are planned all the same."""
+    folder = tmp_path / "vms"
+    folder.mkdir()
+    (folder / "good.xml").write_bytes((samples / PENDING).read_bytes())
+    os.mkfifo(folder / "pipe.xml")
+    (folder / "ring.xml").symlink_to("ring.xml")
+    (folder / "again.xml").symlink_to("good.xml")
+    done = virtfix("plan", folder, "--format", "diff")
+    assert done.code == 1
+    assert done.text.count("+++ ") == 1
+    assert "ring.xml" in done.err
 
 
 @pytest.mark.parametrize("place", ["nosuch/plan.json", "."])

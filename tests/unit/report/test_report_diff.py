@@ -215,7 +215,7 @@ def test_patch_takes_it(sample: Path, strategy: str, tmp_path: Path, *, crlf: bo
 def test_a_file_name_can_not_forge_a_diff() -> None:
     """A newline in the name would start a line of its own."""
     assert made(b"a\n", (0, 1, b"b"), name="x\n+++ /etc/passwd").startswith(
-        b"--- x\\u000a+++ /etc/passwd\n+++ x\\u000a+++ /etc/passwd\n@@"
+        b"--- x\\u000a+++ /etc/passwd\t\n+++ x\\u000a+++ /etc/passwd\t\n@@"
     )
 
 
