@@ -30,6 +30,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_JUNK = expat.errors.codes[expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT]
 # Encodings of text that XML processors know (XML 1.0, section 4.3.3; IANA), under CPython's names.
 _TEXT_CODECS = re.compile(
     r"iso8859-\d+|cp\d+|koi8-[ru]|utf-(16|32)(-[lb]e)?|gb2312|gbk|gb18030|big5|shift_jis|euc_(jp|kr)|tis-620"
@@ -243,7 +244,10 @@ def _tree(source: bytes) -> Node:
         push(node)
         if len(open_nodes) > MAX_DEPTH:
             raise VirtfixError(
-                "document.depth", f"nested deeper than {MAX_DEPTH} elements", where=_place(parser)
+                "document.depth",
+                f"nested deeper than {MAX_DEPTH} elements",
+                where=_place(parser),
+                hint="domain XML needs about ten",
             )
 
     def end(_name: str) -> None:
@@ -267,7 +271,7 @@ def _tree(source: bytes) -> Node:
             "document.malformed",
             f"not well-formed XML: {expat.ErrorString(error.code)}",
             where=f"{error.lineno}:{error.offset + 1}",
-            hint=_malformed_hint(source),
+            hint=_malformed_hint(source, error.code),
         ) from None
     finally:  # the handlers know the parser, and it knows them
         parser.StartElementHandler = parser.EndElementHandler = parser.StartDoctypeDeclHandler = None
@@ -278,9 +282,11 @@ def _place(parser: expat.XMLParserType) -> str:
     return f"{parser.CurrentLineNumber}:{parser.CurrentColumnNumber + 1}"
 
 
-def _malformed_hint(source: bytes) -> str:
+def _malformed_hint(source: bytes, code: int) -> str:
     if not source.strip():
         return "the file is empty"
+    if code == _JUNK:
+        return "something follows the end of the domain; give each domain a file of its own"
     if b"\0" in source[:4096]:
         return "this is binary data; give the output of 'virsh dumpxml --inactive --security-info NAME'"
     try:

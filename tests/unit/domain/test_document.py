@@ -150,8 +150,12 @@ BOMB = (
         pytest.param(b" \n\t\n", "document.malformed", "3:1", "the file is empty", id="blank"),
         pytest.param(b"<domain><a>", "document.malformed", "1:12", "dumpxml", id="truncated between tags"),
         pytest.param(b"<domain>\n<a x='", "document.malformed", "2:1", "dumpxml", id="truncated in a tag"),
-        pytest.param(b"<domain/>\n<domain/>", "document.malformed", "2:1", "dumpxml", id="two roots"),
-        pytest.param(b"<domain/>junk", "document.malformed", "1:10", "dumpxml", id="text behind the root"),
+        pytest.param(
+            b"<domain/>\n<domain/>", "document.malformed", "2:1", "a file of its own", id="two roots"
+        ),
+        pytest.param(
+            b"<domain/>junk", "document.malformed", "1:10", "a file of its own", id="text behind the root"
+        ),
         pytest.param(b"<domain><a></domain>", "document.malformed", "1:14", "dumpxml", id="tags cross"),
         pytest.param(b"<domain x='1' x='2'/>", "document.malformed", "1:15", "dumpxml", id="attribute twice"),
         pytest.param(b"<domain>&nbsp;</domain>", "document.malformed", "1:9", "dumpxml", id="unknown entity"),
