@@ -37,14 +37,12 @@ def run(paths: list[str], settings: Settings, target: Target, *, jobs: int, deta
         from fixer.adapters.file_store import make_folder  # noqa: PLC0415
 
         make_folder(target.folder)
-    counts = dict.fromkeys(("unchanged", "pending", "unresolved", "error"), 0)
+    tally = batch.Tally()
+    counts = tally.counts
     try:
         for outcome in batch.run(paths, Job(_prepare, _one, (settings, target)), jobs=jobs):
-            counts[outcome.status] += 1
             sys.stdout.buffer.write(outcome.output)
-            if outcome.notes:
-                sys.stdout.flush()
-                sys.stderr.write(outcome.notes)
+            tally.add(outcome)
         sys.stdout.flush()
     except (KeyboardInterrupt, BrokenPipeError):
         done = sum(counts.values())

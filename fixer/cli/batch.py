@@ -35,6 +35,19 @@ class Outcome(NamedTuple):
     changes: int = 0
 
 
+class Tally:
+    """Counts outcomes by status, and tells their notes after what standard output got so far."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(("unchanged", "pending", "unresolved", "error"), 0)
+
+    def add(self, outcome: Outcome) -> None:
+        self.counts[outcome.status] += 1
+        if outcome.notes:
+            sys.stdout.flush()
+            sys.stderr.write(outcome.notes)
+
+
 class Job(NamedTuple):
     """What to do: ``prepare(*arguments)`` once a process, then ``run(prepared, path, *arguments)`` for each."""
 

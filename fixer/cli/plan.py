@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from fixer.planning.plan import Plan
     from fixer.planning.planner import Request
 
-FORMATS = ("text", "diff", "xml", "json")
-
 
 class View(NamedTuple):
     """How a plan is shown. ``compact`` is one line a domain; ``save`` asks for the JSON beside it."""
@@ -38,20 +36,17 @@ def run(paths: list[str], settings: Settings, view: View, *, out: str, jobs: int
     """Plan each path, show it, save it; return the exit code."""
     build_request(settings)  # a mistake in options or policies is told once, before any work
     outcomes = batch.run(paths, Job(_prepare, _one, (settings, view)), jobs=jobs)
-    counts = dict.fromkeys(("unchanged", "pending", "unresolved", "error"), 0)
+    tally = batch.Tally()
     many = len(paths) > 1
     with _Output(view, many=many) as output, _saving(out, many=many) as saved:
         for outcome in outcomes:
-            counts[outcome.status] += 1
-            if outcome.notes:
-                sys.stdout.flush()
-                sys.stderr.write(outcome.notes)
+            tally.add(outcome)
             output.add(outcome.output)
             if saved is not None and outcome.saved:
                 saved.add(outcome.saved.encode())
     if many:
-        sys.stderr.write(summary(counts))
-    return exit_code(counts, detailed=detailed)
+        sys.stderr.write(summary(tally.counts))
+    return exit_code(tally.counts, detailed=detailed)
 
 
 def exit_code(counts: dict[str, int], *, detailed: bool) -> Exit:

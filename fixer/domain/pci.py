@@ -62,6 +62,11 @@ class Bus:
         self.aggregate = 0
         self.number = -1
 
+    @property
+    def made_up(self) -> bool:
+        """Whether libvirt adds the controller of this bus by itself."""
+        return self.controller is None or self.controller.node is None
+
 
 class Layout:
     """Where everything sits: ``at[device]`` is its address, ``holder[address]`` the device there."""

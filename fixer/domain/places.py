@@ -80,7 +80,7 @@ class Places:
         if len(self.free_slots()) >= len(leaving):
             return
         at = self.layout.at
-        ports = [bus for bus in self.layout.buses if bus.model == "pcie-root-port" and self._made_up(bus)]
+        ports = [bus for bus in self.layout.buses if bus.model == "pcie-root-port" and bus.made_up]
         slots = sorted({at[bus.controller] >> 3 for bus in ports if bus.controller is not None})
         left = max(len(ports) - sum(device.address is None for device in leaving), 1)
         freed = set(slots[-(-left // 8) :])
@@ -94,12 +94,8 @@ class Places:
         """
         buses = {address >> 8 for device, address in self.layout.at.items() if device.address is not None}
         return any(
-            self._made_up(self.layout.buses[bus]) and self.layout.buses[bus].model in CONVENTIONAL
-            for bus in buses
+            self.layout.buses[bus].made_up and self.layout.buses[bus].model in CONVENTIONAL for bus in buses
         )
-
-    def _made_up(self, bus: Bus) -> bool:
-        return bus.controller is not None and bus.controller.node is None
 
     def plan_root(self, count: int, spare: int) -> None:
         """Lay out places for ``count`` integrated endpoints, ``spare`` slots kept for bridges.
@@ -142,8 +138,7 @@ class Places:
             for bus in self.layout.buses
             if bus.index
             and bus.model in CONVENTIONAL
-            and bus.controller is not None
-            and bus.controller.node is not None
+            and not bus.made_up
             and (not hotplug or bus.model in {"pci-bridge", "pcie-to-pci-bridge"})
         ]
         return sorted(found, key=lambda bus: bus.number)

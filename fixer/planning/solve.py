@@ -49,11 +49,10 @@ class Choice(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """The choices, their edits, and the I/O windows used of those that the firmware has."""
+    """The choices, their edits, and the I/O windows that the firmware has."""
 
     choices: tuple[Choice, ...]
     edits: tuple[Edit, ...]
-    windows: int
     capacity: int
 
 
@@ -91,7 +90,7 @@ def solve(
         edits += tuple(
             edit for device in domain.devices if device not in settled for edit in _pin(device, desk)
         )
-    return Solution(tuple(choices), edits, desk.windows, desk.capacity)
+    return Solution(tuple(choices), edits, desk.capacity)
 
 
 def _floating(
@@ -185,7 +184,6 @@ class _Ranks:
     """Ranks of the devices of each driver, as they are settled one after the other."""
 
     def __init__(self, domain: Domain, desk: Desk, moving: set[Device], lost: set[str]) -> None:
-        self._places = desk.places
         layout = domain.layout
         assert layout is not None
         self.current: dict[Device, Rank] = {}
@@ -282,7 +280,7 @@ def _offers(
             offers.append(Offer(name, "the site forbids it"))
             continue
         # A remedy costs its weight at least, so dearer ones need not be asked once one is found.
-        if best is not None and not all_offers and (wanted == names[0] or weights.get(name, 0) >= best):
+        if best is not None and not all_offers and weights.get(name, 0) >= best:
             break
         offer = remedies[name].offer(case, desk)
         offers.append(offer)
@@ -294,8 +292,9 @@ def _offers(
 
 
 def _cheapest(offers: list[Offer], wanted: str | None) -> Offer | None:
+    """Return the wanted offer, else the cheapest; of equal ones the first asked, so that --explain decides alike."""
     feasible = [offer for offer in offers if not offer.refusal]
-    return min(feasible, key=lambda offer: (offer.remedy != wanted, offer.price, offer.remedy), default=None)
+    return min(feasible, key=lambda offer: (offer.remedy != wanted, offer.price), default=None)
 
 
 def _edits(choices: list[Choice], desk: Desk, remedies: dict[str, Remedy]) -> tuple[Edit, ...]:
@@ -320,13 +319,9 @@ def _pin(device: Device, desk: Desk) -> list[Edit]:
     if device.node is None or device.address is not None or device.is_bridge or address is None:
         return []
     bus = layout.buses[address >> 8]
-    if not bus.index or (_implicit(bus) and not _same_again(bus, device, desk)):
+    if not bus.index or (bus.made_up and not _same_again(bus, device, desk)):
         return []
     return [SetAddress(device.key, None, address, multifunction=False)]
-
-
-def _implicit(bus: Bus) -> bool:
-    return bus.controller is None or bus.controller.node is None
 
 
 def _same_again(bus: Bus, device: Device, desk: Desk) -> bool:
