@@ -115,6 +115,10 @@ class _Walker:
                 )
         elif kind == "boolean":
             self.word(node, ["yes", "no"], path)
+        elif spec.get("format") == "date":
+            if not _is_date(text):
+                summary = f'{path} wants a date, got "{printable(text, 60)}"'
+                raise self.error(node, summary, "write it as 2027-03-31")
         elif kind == "string" and node.plain and (_is_number(text) or node.text in {"yes", "no"}):
             raise self.error(
                 node, f"{path} wants text, got {printable(text, 60)}", f"quote it: '{printable(text, 60)}'"
@@ -159,6 +163,15 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_date(text: str) -> bool:
+    import datetime as dt  # noqa: PLC0415 -- only rules that end need it
+
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def near(word: str, known: Any) -> str:

@@ -66,6 +66,13 @@ class Pattern:
             return family == self.family and inside
         return self.text == os_id or ("*" in self.text and glob(self.text, os_id))
 
+    @classmethod
+    def of(cls, text: str) -> Pattern:
+        """Return the pattern of an entry that is known to be right."""
+        found = pattern(text)
+        assert found is not None, text
+        return found
+
     def names(self) -> list[str]:
         """Return the ids that the pattern names, for suggestions: a range spelled out where it is short."""
         if not self.low:

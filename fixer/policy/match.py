@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.errors import VirtfixError
-from fixer.policy import decode, ids
+from fixer.policy import ids
 from fixer.policy.model import SitePreferences
+from fixer.policy.release import capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fixer.policy.model import GuestCapabilities
+    from fixer.policy.model import GuestCapabilities, Mapped
+    from fixer.policy.release import Release
+    from fixer.policy.shelf import Shelf
+    from fixer.policy.yamltext import Node
 
 # A fleet runs a few dozen operating systems; what a hostile one names must not fill the memory.
 _REMEMBERED = 256
 MAX_ID = 200  # osinfo-db's longest URI has 52 characters
 
 
+class Expected(NamedTuple):
+    """One entry of an ``expect`` block: the file, its kind, and the checked node."""
+
+    file: str
+    kind: str
+    node: Node
+
+
 class PolicySet:
     """Every release and profile of the files that were loaded, later ones first in force."""
 
-    __slots__ = ("_found", "_profiles", "_releases")
+    __slots__ = ("_found", "_profiles", "expected", "mapping", "shelves")
 
-    def __init__(self, releases: Sequence[decode.Release], profiles: Mapping[str, SitePreferences]) -> None:
-        self._releases = tuple(releases)
+    def __init__(
+        self,
+        shelves: Sequence[Shelf],
+        profiles: Mapping[str, SitePreferences],
+        mapping: tuple[Mapped, ...] = (),
+        expected: tuple[Expected, ...] = (),
+    ) -> None:
+        self.shelves = tuple(shelves)
+        self.mapping = mapping
+        self.expected = expected
         self._profiles = dict(profiles)
         self._found: dict[str, GuestCapabilities | None] = {}
 
@@ -40,18 +60,16 @@ class PolicySet:
         if os_id not in self._found:
             if len(self._found) >= _REMEMBERED:
                 self._found.clear()
-            found = self._release(os_id)
-            self._found[os_id] = decode.capabilities(*found) if found else None
+            found = self.release(os_id)
+            self._found[os_id] = capabilities(*found) if found else None
         return self._found[os_id]
 
-    def _release(self, os_id: str) -> tuple[decode.Release, str] | None:
-        spellings = ids.candidates(os_id)
-        for release in reversed(self._releases):
-            for spelling in spellings:
-                if release.matches(spelling):
-                    return release, spelling
-            if release.uris and release.matches_uri(os_id):
-                return release, release.patterns[0].names()[0]
+    def release(self, os_id: str) -> tuple[Release, str] | None:
+        """Return the release of a short id or URI, and the id under which it matches."""
+        for shelf in reversed(self.shelves):
+            found = shelf.find(os_id)
+            if found is not None:
+                return found
         return None
 
     def near(self, os_id: str, limit: int = 3) -> tuple[str, ...]:
@@ -63,8 +81,11 @@ class PolicySet:
 
     def known(self) -> tuple[str, ...]:
         """Return the ids that the policies name, ranges spelled out, each once, in their order."""
-        names = (name for release in self._releases for one in release.patterns for name in one.names())
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys(name for shelf in self.shelves for name in shelf.known()))
+
+    @property
+    def all_profiles(self) -> dict[str, SitePreferences]:
+        return dict(self._profiles)
 
     @property
     def site(self) -> SitePreferences:

@@ -26,7 +26,7 @@ WEIGHTS = (*REMEDIES, "io-window", "address-change", "hotplug-loss")
 BRIDGE_MODELS = ("pcie-to-pci-bridge", "dmi-to-pci-bridge")
 OVERRIDE_FORMS = ("qemu-override", "qemu-commandline")
 FIRMWARES = ("uefi", "bios")
-CHIPSET_PARTS = ("ahci", "xhci", "e1000e", "hda")
+CHIPSET_PARTS = ("ahci", "xhci", "e1000", "e1000e", "hda")
 HOTPLUG_WAYS = ("pcie-native", "acpi", "shpc-bridge")
 
 # What a guest's name for a NIC hangs on when its PCI address changes.
@@ -44,7 +44,8 @@ class Fact(NamedTuple):
 
     ``source`` is a key of the policy file's ``sources``; ``where`` is ``FILE:LINE``. ``condition`` says
     on what the answer hangs when ``value`` is ``depends``; ``legacy_until`` names the first driver build
-    or kernel that is modern, where that is what it hangs on.
+    or kernel that is modern, ``needs`` the first for which a dependent answer is yes, where that is what
+    it hangs on.
     """
 
     value: str
@@ -54,6 +55,7 @@ class Fact(NamedTuple):
     where: str = ""
     condition: str = ""
     legacy_until: str = ""
+    needs: str = ""
 
 
 UNKNOWN = Fact("unknown", "", "unknown", "no policy says")
@@ -124,12 +126,51 @@ _WEIGHTS = {
 }
 
 
+class Selector(NamedTuple):
+    """Which domains are meant: by name or glob, UUID, OS pattern, metadata key and glob. Empty keys fit all."""
+
+    names: tuple[str, ...] = ()
+    uuids: tuple[str, ...] = ()
+    systems: tuple[str, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+class Rule(NamedTuple):
+    """Preferences for the domains that ``selector`` names and the driver kinds ``kinds``.
+
+    None and empty values change nothing. ``exclude`` is the reason why they are left alone; ``until`` is the
+    last day (ISO 8601) on which the rule holds, '' for ever; ``where`` is ``FILE:LINE``.
+    """
+
+    selector: Selector
+    kinds: tuple[str, ...] = KINDS
+    strategy: str = ""
+    hotplug: bool | None = None
+    forbid: frozenset[str] = frozenset()
+    keep_address: bool | None = None
+    weights: Mapping[str, int] = _NONE
+    exclude: str = ""
+    until: str = ""
+    where: str = ""
+
+
+class Mapped(NamedTuple):
+    """What the domains that ``selector`` names run, and the builds (product -> version) known of them."""
+
+    selector: Selector
+    os: str
+    builds: Mapping[str, str]
+    where: str
+
+
 class SitePreferences(NamedTuple):
     """What the site prefers where several remedies are right.
 
     ``weights`` prices each name of ``WEIGHTS``; ``strategy`` forces one remedy for all kinds and
     ``strategy_by_kind`` for one; ``hotplug`` names kinds that must stay hot-pluggable; ``forbid`` names
-    remedies that are never used; ``io_windows`` is the room of each firmware.
+    remedies that are never used, ``forbid_by_kind`` those for one kind; ``keep_address`` names kinds whose
+    PCI addresses never change; ``excluded`` gives the reason for each kind that is left alone;
+    ``io_windows`` is the room of each firmware. ``rules`` change all this for some domains.
     """
 
     name: str = "default"
@@ -141,3 +182,15 @@ class SitePreferences(NamedTuple):
     hotplug: frozenset[str] = frozenset()
     forbid: frozenset[str] = frozenset()
     io_windows: Mapping[str, int] = _IO_WINDOWS
+    forbid_by_kind: Mapping[str, frozenset[str]] = _NONE
+    keep_address: frozenset[str] = frozenset()
+    excluded: Mapping[str, str] = _NONE
+    rules: tuple[Rule, ...] = ()
+
+    def strategy_for(self, kind: str) -> str | None:
+        """Return the remedy that the owner asked for devices of ``kind``, None for the cheapest."""
+        return self.strategy_by_kind.get(kind) or self.strategy
+
+    def forbids(self, remedy: str, kind: str) -> bool:
+        """Tell whether ``remedy`` is never used for devices of ``kind``."""
+        return remedy in self.forbid or remedy in self.forbid_by_kind.get(kind, ())

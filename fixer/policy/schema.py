@@ -27,6 +27,14 @@ def _words(names: tuple[str, ...], description: str = "") -> Spec:
     return {**spec, "description": description} if description else spec
 
 
+def _version(description: str) -> Spec:
+    return {"type": ["string", "number"], "description": description}
+
+
+def _date(description: str) -> Spec:
+    return {"type": "string", "format": "date", "description": description}
+
+
 def _list(items: Spec, description: str) -> Spec:
     return {"type": "array", "items": items, "description": description}
 
@@ -72,7 +80,8 @@ def _fact(value: Spec) -> Spec:
                 "description": "The answer holds from this release on; before it the answer is no. Quote it.",
             },
             "condition": _text("On what the answer depends, as 'virtio-win >= 0.1.126 is modern'."),
-            "legacy-until": _text("The first kernel or driver build that is modern."),
+            "legacy-until": _text("The first kernel or driver build that is modern, as 'kernel 4.0'."),
+            "needs": _text("The first kernel or driver build for which a 'depends' is yes, as 'kernel 4.1'."),
         },
         ("value", "source", "confidence"),
     )
@@ -122,8 +131,99 @@ DEFS["release"] = _object(
     ("name", "osinfo"),
 )
 
-_FORMAT: Spec = {"enum": [FORMAT, 1], "description": "The version of this format."}
+_EXPECTED_GUEST: Spec = _object(
+    {
+        "os": _text("The libosinfo short id or URI that is asked for."),
+        "kernel": _version("The kernel that the guest is known to run."),
+        "virtio-win": _version("The virtio-win build that the guest is known to have."),
+        "interface": _words(model.INTERFACES),
+        "drivers": _keyed(model.KINDS, _words(model.ANSWERS), "Driver kinds and the answer of each."),
+        "uefi": _words(model.ANSWERS),
+        "secure-boot": _words(model.ANSWERS),
+    },
+    ("os",),
+    "What 'virtfix policy test' shall find.",
+)
+
 _PRICE: Spec = {"type": "integer", "minimum": 0, "maximum": 1_000_000}
+_GLOBS = "; * stands for any run of characters."
+_DOMAIN: Spec = {
+    "name": _list(_text("A name or a glob."), "Names of domains" + _GLOBS),
+    "uuid": _list(_text("A UUID."), "UUIDs of domains."),
+    "metadata": {
+        "type": "object",
+        "additionalProperties": _text("A value or a glob."),
+        "description": "By key: an element's name, a path of names below <metadata>, the last may be @attribute.",
+    },
+}
+_OS: Spec = {
+    "os": _list(_text("An id, a glob, a range: as in osinfo."), "Operating systems by libosinfo id.")
+}
+
+_RULE: Spec = _object(
+    {
+        "match": _object(
+            {**_DOMAIN, **_OS}, (), "Each key that is given must fit; without any, all domains."
+        ),
+        "kinds": _list(_words(model.KINDS), "The driver kinds that it is about; without any, all."),
+        "strategy": _words(model.REMEDIES, "Use this remedy wherever it is feasible."),
+        "hotplug": {"type": "boolean", "description": "Whether the kinds must stay hot-pluggable."},
+        "forbid": _list(_words(model.REMEDIES), "Remedies that are not used."),
+        "keep-address": {"type": "boolean", "description": "Whether the kinds must keep their PCI address."},
+        "weights": _plain_keyed(model.WEIGHTS, _PRICE, "Prices for these domains; not together with kinds."),
+        "exclude": _text("Why the domain, or these kinds of it, are left alone. Wants until."),
+        "until": _date("The last day on which it holds, as 2027-03-31."),
+    },
+    (),
+    "A preference for some domains or kinds; later rules override earlier ones.",
+)
+_MAPPED: Spec = _object(
+    {
+        "match": _object(_DOMAIN, (), "Each key that is given must fit."),
+        "os": _text("The libosinfo short id or URI of what these domains run."),
+        "kernel": _version("The kernel that they are known to run."),
+        "virtio-win": _version("The virtio-win build that they are known to have."),
+    },
+    ("match", "os"),
+    "What some domains run; the last entry that fits holds.",
+)
+_EXPECTED_SITE: Spec = _object(
+    {
+        "name": _text("The domain's name."),
+        "uuid": _text("The domain's UUID."),
+        "os": _text("The id of its guest."),
+        "metadata": {
+            "type": "object",
+            "additionalProperties": _text("A value."),
+            "description": "Metadata by key.",
+        },
+        "date": _date("The day on which it is asked, as 2027-03-31; today where it is left out."),
+        "kind": _words(model.KINDS),
+        "strategy": _words((*model.REMEDIES, "none")),
+        "hotplug": {"type": "boolean"},
+        "keep-address": {"type": "boolean"},
+        "forbid": _list(_words(model.REMEDIES), "All remedies that are forbidden."),
+        "excluded": {"type": "boolean"},
+    },
+    ("kind",),
+    "What 'virtfix policy test' shall find for one kind of device of such a domain.",
+)
+_EXPECTED_MAPPING: Spec = _object(
+    {
+        "name": _text("The domain's name."),
+        "uuid": _text("The domain's UUID."),
+        "metadata": {
+            "type": "object",
+            "additionalProperties": _text("A value."),
+            "description": "Metadata by key.",
+        },
+        "os": _text("The OS that is found; none: no entry fits."),
+    },
+    ("os",),
+    "What 'virtfix policy test' shall find for such a domain.",
+)
+
+_FORMAT: Spec = {"enum": [FORMAT, 1], "description": "The version of this format."}
 
 DOCUMENTS: dict[str, Spec] = {
     "guests": _object(
@@ -137,6 +237,7 @@ DOCUMENTS: dict[str, Spec] = {
                 "description": "Every source that a fact names.",
             },
             "releases": _list(_ref("release"), "Later releases override earlier ones."),
+            "expect": _list(_EXPECTED_GUEST, "What 'virtfix policy test' holds this file against."),
         },
         ("format", "kind", "family", "releases"),
         "What guest operating systems can drive.",
@@ -158,12 +259,25 @@ DOCUMENTS: dict[str, Spec] = {
             ),
             "hotplug": _list(_words(model.KINDS), "Kinds that must stay hot-pluggable."),
             "forbid": _list(_words(model.REMEDIES), "Remedies that are never used."),
+            "keep-address": _list(_words(model.KINDS), "Kinds whose PCI addresses never change."),
+            "rules": _list(_RULE, "Preferences for some domains or kinds."),
+            "expect": _list(_EXPECTED_SITE, "What 'virtfix policy test' holds this file against."),
             "io-windows": _plain_keyed(
                 model.FIRMWARES, {"type": "integer", "minimum": 0, "maximum": 256}, "Room of each firmware."
             ),
         },
         ("format", "kind"),
         "What the site prefers where several remedies are right.",
+    ),
+    "mapping": _object(
+        {
+            "format": _FORMAT,
+            "kind": {"const": "mapping"},
+            "domains": _list(_MAPPED, "Which domains run what."),
+            "expect": _list(_EXPECTED_MAPPING, "What 'virtfix policy test' holds this file against."),
+        },
+        ("format", "kind", "domains"),
+        "What the domains of a site run.",
     ),
 }
 

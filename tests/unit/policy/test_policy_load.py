@@ -309,6 +309,7 @@ def test_bad_ranges(text: str) -> None:
 KNOWN = {
     "$ref", "enum", "const", "type", "minLength", "description", "items", "minItems", "properties", "required",
     "additionalProperties", "propertyNames", "x-names", "minimum", "maximum", "if", "then",
+    "format",
 }  # fmt: skip
 
 
