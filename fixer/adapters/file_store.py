@@ -1,4 +1,4 @@
-"""Files: reading them with bounds, replacing them whole, finding the policies."""
+"""Files: reading them with bounds, replacing them whole."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_input(path: str) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise _problem(error, path, "read") from None
+        raise problem(error, path, "read") from None
 
 
 def _read_all(descriptor: int) -> bytes:
@@ -48,7 +48,8 @@ def _read_all(descriptor: int) -> bytes:
     return b"".join(parts)
 
 
-def _problem(error: OSError, path: str, verb: str) -> VirtfixError:
+def problem(error: OSError, path: str, verb: str) -> VirtfixError:
+    """Return what a user has to know of an error of the system: the file, what failed, the remedy."""
     if error.errno == errno.EISDIR:
         return VirtfixError(
             "file.directory", "is a directory", where=path, hint="give a file, or --output-dir"
@@ -95,7 +96,7 @@ def _listed(path: str, *, recursive: bool) -> Iterator[str]:
         with os.scandir(path) as entries:
             listed = sorted((entry.name, _kind(entry)) for entry in entries)
     except OSError as error:
-        raise _problem(error, path, "read") from None
+        raise problem(error, path, "read") from None
     for name, kind in listed:
         inner = f"{path.rstrip('/')}/{name}"
         if kind == "folder" and recursive:
@@ -131,7 +132,7 @@ def replace(path: str, data: bytes, *, expected: bytes | None, backup_suffix: st
             _write(target + backup_suffix, expected or b"", like=target, exclusive=True)
         _write(target, data, like=target, exclusive=False)
     except OSError as error:
-        raise _problem(error, path, "write") from None
+        raise problem(error, path, "write") from None
 
 
 def create(path: str, data: bytes, *, like: str | None, force: bool) -> None:
@@ -145,7 +146,7 @@ def create(path: str, data: bytes, *, like: str | None, force: bool) -> None:
             )
         _write(path, data, like=like, exclusive=False)
     except OSError as error:
-        raise _problem(error, path, "write") from None
+        raise problem(error, path, "write") from None
 
 
 def _write(path: str, data: bytes, *, like: str | None, exclusive: bool) -> None:
@@ -202,34 +203,7 @@ def make_folder(path: str) -> None:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _problem(error, path, "write") from None
-
-
-def shipped_policies() -> list[tuple[str, bytes]]:
-    """Return the policies that come with virtfix: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).resolve().parent.parent
-    for root in (package / "policies", package.parent / "policies"):
-        files = sorted([*root.glob("guests/*.yaml"), *root.glob("site/*.yaml")])
-        if files:
-            return [(str(file.relative_to(root)), file.read_bytes()) for file in files]
-    raise VirtfixError(
-        "policy.missing", "the policies that virtfix ships are not installed", hint="install it again"
-    )
-
-
-def user_policies(paths: Iterable[str]) -> list[tuple[str, bytes]]:
-    """Return policy files given by the user: files, and the *.yaml of directories."""
-    found: list[tuple[str, bytes]] = []
-    for path in paths:
-        files = [path]
-        if os.path.isdir(path):
-            if not os.access(path, os.R_OK | os.X_OK):
-                raise _problem(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), path, "read")
-            files = sorted(str(file) for file in Path(path).glob("**/*.yaml"))
-        if not files:
-            raise VirtfixError("policy.none", "has no *.yaml", where=path, hint="give a policy file")
-        found += [(file, read_input(file)) for file in files]
-    return found
+        raise problem(error, path, "write") from None
 
 
 def _refuse_to_overwrite(path: str) -> None:
@@ -263,7 +237,7 @@ class JsonFile:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._file = os.fdopen(os.open(self._temporary, flags, 0o600), "wb")
         except OSError as error:
-            raise _problem(error, self._path, "write") from None
+            raise problem(error, self._path, "write") from None
         return self
 
     def add(self, value: bytes) -> None:
@@ -271,7 +245,7 @@ class JsonFile:
         try:
             self._file.write(head + value)
         except OSError as error:
-            raise _problem(error, self._path, "write") from None
+            raise problem(error, self._path, "write") from None
         self._count += 1
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -283,7 +257,7 @@ class JsonFile:
             if kind is None:
                 os.replace(self._temporary, self._path)
         except OSError as error:
-            raise _problem(error, self._path, "write") from None
+            raise problem(error, self._path, "write") from None
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary)

@@ -139,13 +139,13 @@ class Document:
 
     __slots__ = ("encoding", "original", "root", "source")
 
-    def __init__(self, original: bytes, source: bytes, encoding: str) -> None:
-        """Build the tree. Raises VirtfixError for what is not well-formed or not a <domain>."""
+    def __init__(self, original: bytes, source: bytes, encoding: str, root: str = "domain") -> None:
+        """Build the tree. Raises VirtfixError for what is not well-formed or has another root element."""
         self.original = original
         self.source = source
         self.encoding = encoding
         self.root = _tree(source)
-        _refuse_foreign(self.root)
+        _refuse_foreign(self.root, root)
 
     @property
     def digest(self) -> str:
@@ -166,11 +166,11 @@ def digest(data: bytes) -> str:
     return "sha256:" + sha256(data).hexdigest()
 
 
-def parse(data: bytes) -> Document:
-    """Parse domain XML.
+def parse(data: bytes, root: str = "domain") -> Document:
+    """Parse domain XML, or another document of libvirt's world whose root element is ``root``.
 
     Raises VirtfixError with a place ``LINE:COLUMN`` for what is too large, too deep, not well-formed,
-    carries a document type (entities could hide in it) or is not a <domain>.
+    carries a document type (entities could hide in it) or has another root.
     """
     if len(data) > MAX_BYTES:
         raise VirtfixError(
@@ -179,7 +179,7 @@ def parse(data: bytes) -> Document:
             hint="give one domain XML a file",
         )
     source, encoding = _to_utf8(data)
-    return Document(data, source, encoding)
+    return Document(data, source, encoding, root)
 
 
 def _to_utf8(data: bytes) -> tuple[bytes, str]:
@@ -296,12 +296,20 @@ def _malformed_hint(source: bytes, code: int) -> str:
     return "compare with 'virsh dumpxml --inactive --security-info NAME'"
 
 
-def _refuse_foreign(root: Node) -> None:
-    if root.name == "domain":
+_PRODUCERS = {
+    "domain": "give the output of 'virsh dumpxml --inactive --security-info NAME'",
+    "operatingsystems": "give the output of virt-inspector",
+}
+
+
+def _refuse_foreign(root: Node, wanted: str) -> None:
+    if root.name == wanted:
         return
-    hint = _WRAPPERS.get(root.name, "give the output of 'virsh dumpxml --inactive --security-info NAME'")
+    hint = _PRODUCERS[wanted]
+    if wanted == "domain":
+        hint = _WRAPPERS.get(root.name, hint)
     raise VirtfixError(
-        "document.root", f"the root element is <{root.name}>, not <domain>", where="1:1", hint=hint
+        "document.root", f"the root element is <{root.name}>, not <{wanted}>", where="1:1", hint=hint
     )
 
 

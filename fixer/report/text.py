@@ -9,6 +9,7 @@ from fixer.errors import printable
 from fixer.planning.codec import status
 from fixer.remedies import load_remedies
 from fixer.report import diff
+from fixer.report.facts import INTERFACES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
     from fixer.findings import Finding
     from fixer.planning.plan import Change, Consequence, Plan
 
-_INTERFACES = {
-    "legacy": "legacy virtio only",
-    "modern": "virtio 1.0",
-    "depends": "virtio 1.0 only with newer drivers: planned as legacy, which is right under both",
-}
 _BOLD, _DIM, _RED, _GREEN, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[0m"
 _LABEL = 10  # columns of the labels of the head
 
@@ -60,7 +56,7 @@ class _Page:
         domain, guest = plan.domain, plan.guest
         title = printable(domain.name) or "domain without a name"
         yield f"{self._paint(printable(name), _BOLD)}: {title}"
-        interface = _INTERFACES.get(guest.interface, "")
+        interface = INTERFACES.get(guest.interface, "")
         yield from self._row(
             "guest", ", ".join(filter(None, (guest.name or guest.id or "not asked for", interface)))
         )

@@ -1,0 +1,165 @@
+"""Domains of a libvirt connection: which there are, what their XML is.
+
+libvirt-python is an extra of this package, so it is imported when a connection is asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fixer.errors import VirtfixError, printable
+from fixer.policy.ids import glob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class DomainName(NamedTuple):
+    """A domain as it is found: ``uuid`` names it for good, ``name`` for people."""
+
+    uuid: str
+    name: str
+
+
+class LibvirtStore:
+    """One connection. ``writable`` is for questions that libvirt answers to writers only."""
+
+    def __init__(self, uri: str | None, *, writable: bool = False) -> None:
+        """Connect to ``uri``, or as libvirt itself decides. Raises VirtfixError ``libvirt.connect``."""
+        self._libvirt = _import_libvirt()
+        _start_events(self._libvirt, uri)
+        self._writable = writable
+        opener = self._libvirt.open if writable else self._libvirt.openReadOnly
+        try:
+            self._connection = opener(uri)
+            self.uri = str(self._connection.getURI())
+        except self._libvirt.libvirtError as error:
+            raise VirtfixError(
+                "libvirt.connect",
+                f"can not connect: {message(error)}",
+                where=uri or "libvirt",
+                hint="check the URI (--connect, LIBVIRT_DEFAULT_URI) and that its daemon runs",
+            ) from None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def select(self, patterns: Iterable[str] = ()) -> list[DomainName]:
+        """Return the domains that names, UUIDs or globs choose, all without any; sorted by name.
+
+        Raises VirtfixError ``libvirt.no-domain`` for a pattern that chooses none.
+        """
+        found = sorted(
+            (self._name_of(domain) for domain in self._all()), key=lambda one: (one.name, one.uuid)
+        )
+        patterns = tuple(patterns)
+        for pattern in patterns:
+            if not any(_chooses(pattern, one) for one in found):
+                near = _near(pattern, [one.name for one in found])
+                hint = (
+                    f"did you mean {near}?" if near else f"virsh -c {self.uri} list --all shows what is there"
+                )
+                raise VirtfixError(
+                    "libvirt.no-domain",
+                    f'has no domain "{printable(pattern, 80)}"',
+                    where=self.uri,
+                    hint=hint,
+                )
+        if not patterns:
+            return found
+        return [one for one in found if any(_chooses(pattern, one) for pattern in patterns)]
+
+    def xml(self, uuid: str) -> bytes:
+        """Return the inactive XML of a domain; passwords are in it only on a writable connection."""
+        libvirt = self._libvirt
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | (libvirt.VIR_DOMAIN_XML_SECURE if self._writable else 0)
+        try:
+            return str(self.domain(uuid).XMLDesc(flags)).encode()
+        except libvirt.libvirtError as error:
+            raise self.failed(error, uuid) from None
+
+    def domain(self, uuid: str) -> Any:
+        """Return libvirt's own domain. Raises VirtfixError ``libvirt.gone``."""
+        try:
+            return self._connection.lookupByUUIDString(uuid)
+        except self._libvirt.libvirtError as error:
+            raise self.failed(error, uuid) from None
+
+    def find(self, uuid: str, name: str) -> Any | None:
+        """Return the domain of a UUID, or where there is none of a name; None where it is not there."""
+        lookups = ((self._connection.lookupByUUIDString, uuid), (self._connection.lookupByName, name))
+        for lookup, key in lookups:
+            try:
+                if key:
+                    return lookup(key)
+            except self._libvirt.libvirtError as error:
+                if error.get_error_code() not in {
+                    self._libvirt.VIR_ERR_NO_DOMAIN,
+                    self._libvirt.VIR_ERR_INVALID_ARG,  # a UUID that is none
+                }:
+                    raise self.failed(error, key) from None
+        return None
+
+    def failed(self, error: Any, what: str) -> VirtfixError:
+        gone = error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN
+        return VirtfixError(
+            "libvirt.gone" if gone else "libvirt.failed", f"{what}: {message(error)}", where=self.uri
+        )
+
+    def _all(self) -> list[Any]:
+        try:
+            return list(self._connection.listAllDomains(0))
+        except self._libvirt.libvirtError as error:
+            raise self.failed(error, "listing the domains") from None
+
+    @staticmethod
+    def _name_of(domain: Any) -> DomainName:
+        return DomainName(domain.UUIDString(), domain.name())
+
+
+def message(error: Any) -> str:
+    """Return what libvirt says of an error, on one line."""
+    return printable(error.get_error_message() or str(error), 300)
+
+
+def _chooses(pattern: str, domain: DomainName) -> bool:
+    return pattern.lower() == domain.uuid or pattern == domain.name or glob(pattern, domain.name)
+
+
+def _near(pattern: str, names: list[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 -- 4 ms that only an error needs
+
+    return printable(next(iter(get_close_matches(pattern, names, 1, 0.6)), ""), 80)
+
+
+def _import_libvirt() -> Any:
+    try:
+        import libvirt  # noqa: PLC0415 - not installed where only files are planned
+    except ImportError as error:
+        raise VirtfixError(
+            "libvirt.missing",
+            f"the Python module libvirt can not be loaded: {error}",
+            hint="install it: pip install 'virtfix[libvirt]', or the package python3-libvirt",
+        ) from None
+    # It would print each error beside the one line that says it.
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    return libvirt
+
+
+_events: list[threading.Thread] = []
+
+
+def _start_events(libvirt: Any, uri: str | None) -> None:
+    """Run libvirt's event loop, without which the embedded driver answers nothing."""
+    if _events or "/embed" not in (uri or ""):
+        return
+    libvirt.virEventRegisterDefaultImpl()
+    thread = threading.Thread(target=_run_events, args=(libvirt,), name="libvirt-events", daemon=True)
+    _events.append(thread)
+    thread.start()
+
+
+def _run_events(libvirt: Any) -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()
