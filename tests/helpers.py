@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fixer.domain.devices import short_address
 from fixer.domain.model import Domain, read_domain
+from fixer.guest.knowledge import Knowledge
 from fixer.planning.planner import Request, plan_bytes
 from fixer.policy.load import load
 
@@ -57,7 +58,7 @@ def request(
 ) -> Request:
     """Return what a user would ask; ``site`` are further fields of SitePreferences."""
     preferences = policies().site._replace(strategy=strategy, hotplug=frozenset(hotplug), **site)
-    return Request(policies(), preferences, os, assume, all_offers)
+    return Request(Knowledge(policies()), preferences, os, assume, all_offers)
 
 
 def plan(xml: str | bytes, os: str | None = "rhel6", **asked: object) -> Plan:

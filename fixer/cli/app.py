@@ -5,16 +5,46 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fixer import __version__
 from fixer.cli.exit_codes import Exit
+from fixer.cli.options import (
+    All,
+    Assume,
+    Color,
+    Connect,
+    Detailed,
+    Domains,
+    Files,
+    GuestAgent,
+    Hotplug,
+    Inspection,
+    Jobs,
+    Kernel,
+    Mapping,
+    MaybeFiles,
+    Negotiated,
+    Os,
+    OsinfoDb,
+    Policy,
+    Recursive,
+    Strategy,
+    TextOrJson,
+    Validate,
+    VirtioWin,
+    choice,
+    screen,
+    settings,
+)
+from fixer.cli.options import paths as chosen
+from fixer.cli.policy_app import app as policy_app
 from fixer.errors import VirtfixError
 
-if TYPE_CHECKING:
-    from fixer.cli.wiring import Screen, Settings
+# More domains than this are shown by one line each.
+_COMPACT_FROM = 10
 
 app = typer.Typer(
     name="virtfix",
@@ -24,42 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Files = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="Domain XML files, directories of them, or - .")
-]
-Os = Annotated[
-    str | None, typer.Option("--os", metavar="ID", help="Guest OS: libosinfo short id or URI (rhel6.9).")
-]
-Assume = Annotated[
-    str | None, typer.Option(metavar="legacy|modern", help="What to take an unknown guest for.")
-]
-Policy = Annotated[
-    list[str] | None, typer.Option(metavar="FILE|DIR", help="Policy that adds or overrides; repeatable.")
-]
-Strategy = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", help="Prefer integrated, bridge, transitional or override wherever it is feasible."
-    ),
-]
-Hotplug = Annotated[
-    list[str] | None,
-    typer.Option(metavar="KIND", help="Kind that must keep hot-plug: disk, interface, scsi, all, ..."),
-]
-Detailed = Annotated[
-    bool, typer.Option("--detailed-exitcode", help="Exit 3: changes pending; 4: unresolved.")
-]
-Jobs = Annotated[
-    int, typer.Option("--jobs", "-j", min=0, metavar="N", help="Processes for many files; 0: all cores.")
-]
-Recursive = Annotated[
-    bool, typer.Option("--recursive", "-r", help="Take directories with their subdirectories.")
-]
-Validate = Annotated[
-    bool, typer.Option("--validate", help="Check results against libvirt's installed schema.")
-]
-Color = Annotated[str, typer.Option(metavar="auto|always|never", help="Colour; NO_COLOR is heeded.")]
+app.add_typer(policy_app, name="policy")
 
 
 def _version(wanted: bool) -> None:
@@ -79,9 +74,19 @@ def _root(
 
 @app.command()
 def plan(
-    files: Files,
+    files: MaybeFiles = None,
+    domain: Domains = None,
+    every: All = False,
     os_id: Os = None,
     assume: Assume = None,
+    kernel: Kernel = "",
+    virtio_win: VirtioWin = "",
+    os_map: Mapping = None,
+    inspection: Inspection = None,
+    osinfo_db: OsinfoDb = "",
+    connect: Connect = None,
+    guest_agent: GuestAgent = False,
+    negotiated: Negotiated = False,
     policy: Policy = None,
     strategy: Strategy = None,
     hotplug: Hotplug = None,
@@ -99,28 +104,82 @@ def plan(
     color: Color = "auto",
 ) -> None:
     """Show what would change, and change nothing."""
-    _choice("--format", format_, ("text", "diff", "xml", "json"))
-    settings = _settings(os_id, assume, policy, strategy, hotplug, explain=explain)
-    from fixer.adapters.file_store import expand  # noqa: PLC0415 - commands load what they use
-    from fixer.cli import plan as command  # noqa: PLC0415
+    choice("--format", format_, ("text", "diff", "xml", "json"))
+    wanted = settings(
+        os_id=os_id,
+        assume=assume,
+        kernel=kernel,
+        virtio_win=virtio_win,
+        os_map=os_map,
+        inspection=inspection,
+        osinfo_db=osinfo_db,
+        connect=connect,
+        guest_agent=guest_agent,
+        negotiated=negotiated,
+        policy=policy,
+        strategy=strategy,
+        hotplug=hotplug,
+        explain=explain,
+    )
+    from fixer.cli import plan as command  # noqa: PLC0415 - commands load what they use
 
-    paths = list(expand(files, recursive=recursive))
+    paths = chosen(files, domain, wanted, everything=every, recursive=recursive)
     if format_ == "xml" and len(paths) > 1:
         raise VirtfixError(
             "usage.xml", f"--format xml prints one domain, not {len(paths)}", hint="use virtfix apply"
         )
-    screen = _screen(color)
+    shown = screen(color)
     view = command.View(
         format=format_,
-        color=screen.color,
-        width=screen.width,
-        terminal=screen.terminal,
+        color=shown.color,
+        width=shown.width,
+        terminal=shown.terminal,
         compact=len(paths) > _COMPACT_FROM and not explain,
         explain=explain,
         save=bool(out),
         validate=validate,
     )
-    raise typer.Exit(command.run(paths, settings, view, out=out, jobs=jobs, detailed=detailed_exitcode))
+    raise typer.Exit(command.run(paths, wanted, view, out=out, jobs=jobs, detailed=detailed_exitcode))
+
+
+@app.command()
+def identify(
+    files: MaybeFiles = None,
+    domain: Domains = None,
+    every: All = False,
+    os_id: Os = None,
+    assume: Assume = None,
+    kernel: Kernel = "",
+    virtio_win: VirtioWin = "",
+    os_map: Mapping = None,
+    inspection: Inspection = None,
+    osinfo_db: OsinfoDb = "",
+    connect: Connect = None,
+    guest_agent: GuestAgent = False,
+    negotiated: Negotiated = False,
+    policy: Policy = None,
+    format_: TextOrJson = "text",
+    recursive: Recursive = False,
+) -> None:
+    """Say which OS a domain runs, and by what evidence."""
+    choice("--format", format_, ("text", "json"))
+    wanted = settings(
+        os_id=os_id,
+        assume=assume,
+        kernel=kernel,
+        virtio_win=virtio_win,
+        os_map=os_map,
+        inspection=inspection,
+        osinfo_db=osinfo_db,
+        connect=connect,
+        guest_agent=guest_agent,
+        negotiated=negotiated,
+        policy=policy,
+    )
+    from fixer.cli import identify as command  # noqa: PLC0415
+
+    paths = chosen(files, domain, wanted, everything=every, recursive=recursive)
+    raise typer.Exit(command.run(paths, wanted, format_, screen("auto").width))
 
 
 @app.command()
@@ -141,6 +200,14 @@ def apply(
     ] = False,
     os_id: Os = None,
     assume: Assume = None,
+    kernel: Kernel = "",
+    virtio_win: VirtioWin = "",
+    os_map: Mapping = None,
+    inspection: Inspection = None,
+    osinfo_db: OsinfoDb = "",
+    connect: Connect = None,
+    guest_agent: GuestAgent = False,
+    negotiated: Negotiated = False,
     policy: Policy = None,
     strategy: Strategy = None,
     hotplug: Hotplug = None,
@@ -154,13 +221,27 @@ def apply(
         raise VirtfixError("usage.target", "give either --output-dir DIR or --in-place")
     if backup_suffix and (not in_place or "/" in backup_suffix):
         raise VirtfixError("usage.suffix", "--backup-suffix goes with --in-place and holds no '/'")
-    settings = _settings(os_id, assume, policy, strategy, hotplug)
+    wanted = settings(
+        os_id=os_id,
+        assume=assume,
+        kernel=kernel,
+        virtio_win=virtio_win,
+        os_map=os_map,
+        inspection=inspection,
+        osinfo_db=osinfo_db,
+        connect=connect,
+        guest_agent=guest_agent,
+        negotiated=negotiated,
+        policy=policy,
+        strategy=strategy,
+        hotplug=hotplug,
+    )
     from fixer.adapters.file_store import expand  # noqa: PLC0415
     from fixer.cli import apply as command  # noqa: PLC0415
 
     target = command.Target(output_dir, backup_suffix, force, strict, validate)
     paths = list(expand(files, recursive=recursive))
-    raise typer.Exit(command.run(paths, settings, target, jobs=jobs, detailed=detailed_exitcode))
+    raise typer.Exit(command.run(paths, wanted, target, jobs=jobs, detailed=detailed_exitcode))
 
 
 @app.command()
@@ -169,16 +250,38 @@ def topology(
     after: Annotated[bool, typer.Option("--after", help="Show the planned tree beside it.")] = False,
     os_id: Os = None,
     assume: Assume = None,
+    kernel: Kernel = "",
+    virtio_win: VirtioWin = "",
+    os_map: Mapping = None,
+    inspection: Inspection = None,
+    osinfo_db: OsinfoDb = "",
+    connect: Connect = None,
+    guest_agent: GuestAgent = False,
+    negotiated: Negotiated = False,
     policy: Policy = None,
     strategy: Strategy = None,
     hotplug: Hotplug = None,
     color: Color = "auto",
 ) -> None:
     """Draw the PCI tree as the guest numbers it."""
-    settings = _settings(os_id, assume, policy, strategy, hotplug)
+    wanted = settings(
+        os_id=os_id,
+        assume=assume,
+        kernel=kernel,
+        virtio_win=virtio_win,
+        os_map=os_map,
+        inspection=inspection,
+        osinfo_db=osinfo_db,
+        connect=connect,
+        guest_agent=guest_agent,
+        negotiated=negotiated,
+        policy=policy,
+        strategy=strategy,
+        hotplug=hotplug,
+    )
     from fixer.cli import topology as command  # noqa: PLC0415
 
-    raise typer.Exit(command.run(file, settings, _screen(color), after=after))
+    raise typer.Exit(command.run(file, wanted, screen(color), after=after))
 
 
 @app.command()
@@ -190,42 +293,7 @@ def explain(
     """Say what a finding means and what helps."""
     from fixer.cli import explain as command  # noqa: PLC0415
 
-    raise typer.Exit(command.run(code, _screen("auto").width))
-
-
-# More domains than this are shown by one line each.
-_COMPACT_FROM = 10
-
-
-def _settings(
-    os_id: str | None,
-    assume: str | None,
-    policy: list[str] | None,
-    strategy: str | None,
-    hotplug: list[str] | None,
-    *,
-    explain: bool = False,
-) -> Settings:
-    from fixer.cli.wiring import Settings, driver_kinds  # noqa: PLC0415
-    from fixer.policy.model import REMEDIES  # noqa: PLC0415
-
-    _choice("--assume", assume, ("legacy", "modern"))
-    _choice("--strategy", strategy, REMEDIES)
-    kinds = tuple(kind for part in hotplug or () for kind in part.split(",") if kind)
-    driver_kinds(kinds)
-    return Settings(os_id, assume, tuple(policy or ()), strategy, kinds, explain)
-
-
-def _screen(color: str) -> Screen:
-    _choice("--color", color, ("auto", "always", "never"))
-    from fixer.cli.wiring import screen  # noqa: PLC0415
-
-    return screen(color)
-
-
-def _choice(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
-    if value is not None and value not in allowed:
-        raise VirtfixError("usage.value", f"'{value}' is none of {', '.join(allowed)}", where=option)
+    raise typer.Exit(command.run(code, screen("auto").width))
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from fixer.cli import batch
+from fixer.cli import batch, sources
 from fixer.cli.batch import Job, Outcome, shown
-from fixer.cli.plan import exit_code, notes, plan_file, summary
+from fixer.cli.plan import exit_code, notes, plan_source, summary
 from fixer.cli.wiring import Settings, build_request
 from fixer.errors import VirtfixError, printable
 from fixer.planning.codec import status
@@ -33,6 +33,7 @@ def run(paths: list[str], settings: Settings, target: Target, *, jobs: int, deta
     """Write each result; return the exit code. Raises VirtfixError before anything is written."""
     _check_names(paths, target)
     build_request(settings)
+    sources.check_inspections(settings, paths)
     if target.folder:
         from fixer.adapters.file_store import make_folder  # noqa: PLC0415
 
@@ -83,9 +84,9 @@ def _prepare(settings: Settings, _target: Target) -> Request:
     return build_request(settings)
 
 
-def _one(request: Request, path: str, _settings: Settings, target: Target) -> Outcome:
+def _one(request: Request, path: str, settings: Settings, target: Target) -> Outcome:
     try:
-        plan = plan_file(path, request)
+        plan = plan_source(path, request, settings)
         _refuse_unresolved(plan, target)
         if target.validate:
             from fixer.adapters.schema_check import validate  # noqa: PLC0415 - only where asked for

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from fixer.cli import batch
+from fixer.cli import batch, sources
 from fixer.cli.batch import Job, Outcome, shown
 from fixer.cli.exit_codes import Exit
+from fixer.cli.sources import DomainRef
 from fixer.cli.wiring import Settings, build_request
+from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError
 from fixer.planning.codec import status
-from fixer.planning.planner import plan_bytes
+from fixer.planning.planner import make_plan
 from fixer.planning.prove import ProofError
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ class View(NamedTuple):
 def run(paths: list[str], settings: Settings, view: View, *, out: str, jobs: int, detailed: bool) -> Exit:
     """Plan each path, show it, save it; return the exit code."""
     build_request(settings)  # a mistake in options or policies is told once, before any work
+    sources.check_inspections(settings, paths)
+    if settings.guest_agent or settings.negotiated or any(isinstance(path, DomainRef) for path in paths):
+        jobs = 1  # libvirt's connections do not cross a fork
     outcomes = batch.run(paths, Job(_prepare, _one, (settings, view)), jobs=jobs)
     tally = batch.Tally()
     many = len(paths) > 1
@@ -73,9 +78,9 @@ def _prepare(settings: Settings, _view: View) -> Request:
     return build_request(settings)
 
 
-def _one(request: Request, path: str, _settings: Settings, view: View) -> Outcome:
+def _one(request: Request, path: str, settings: Settings, view: View) -> Outcome:
     try:
-        plan = plan_file(path, request)
+        plan = plan_source(path, request, settings)
         if view.validate and plan.pending:
             from fixer.adapters.schema_check import validate  # noqa: PLC0415 - only where asked for
 
@@ -94,13 +99,12 @@ def _one(request: Request, path: str, _settings: Settings, view: View) -> Outcom
     )
 
 
-def plan_file(path: str, request: Request) -> Plan:
-    """Read and plan one file. Raises VirtfixError, also for a plan that failed its own checks."""
-    from fixer.adapters.file_store import read_input  # noqa: PLC0415
-
-    data = read_input(path)
+def plan_source(path: str, request: Request, settings: Settings) -> Plan:
+    """Read and plan one domain. Raises VirtfixError, also for a plan that failed its own checks."""
+    domain = read_domain(sources.read(path, settings))
+    seen = sources.seen(path, domain, settings)
     try:
-        return plan_bytes(data, request)
+        return make_plan(domain, request, seen)
     except ProofError as error:
         raise _our_bug(error) from error
 

@@ -7,7 +7,7 @@ import sys
 from fixer.adapters.file_store import read_input
 from fixer.cli.batch import shown
 from fixer.cli.exit_codes import Exit
-from fixer.cli.plan import plan_file
+from fixer.cli.plan import plan_source
 from fixer.cli.wiring import Screen, Settings, build_request
 from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError
@@ -24,7 +24,7 @@ def run(path: str, settings: Settings, screen: Screen, *, after: bool) -> Exit:
             lines = topology.tree(read_domain(read_input(path)), unicode=screen.unicode)
             sys.stdout.write(topology.render(lines, color=screen.color))
             return Exit.DONE
-        plan = plan_file(path, build_request(settings))
+        plan = plan_source(path, build_request(settings), settings)
     except VirtfixError as error:
         raise (error if error.code.startswith("file.") else error.at(shown(path))) from None
     before = topology.tree(plan.domain, unicode=screen.unicode)

@@ -8,8 +8,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.errors import VirtfixError
+from fixer.policy.model import Rule, Selector
 
 if TYPE_CHECKING:
+    from fixer.guest.knowledge import Knowledge
     from fixer.planning.planner import Request
 
 # What an owner calls a kind of device, and the driver kinds that it stands for.
@@ -25,7 +27,10 @@ DEVICE_KINDS = {
 
 
 class Settings(NamedTuple):
-    """What the user asked for: plain values that travel to worker processes."""
+    """What the user asked for: plain values that travel to worker processes.
+
+    ``today`` is the date (2027-03-31) by which rules of the site end.
+    """
 
     os: str | None = None
     assume: str | None = None
@@ -33,30 +38,80 @@ class Settings(NamedTuple):
     strategy: str | None = None
     hotplug: tuple[str, ...] = ()
     explain: bool = False
+    kernel: str = ""
+    virtio_win: str = ""
+    mappings: tuple[str, ...] = ()
+    inspections: tuple[str, ...] = ()
+    osinfo_db: str = ""
+    connect: str | None = None
+    guest_agent: bool = False
+    negotiated: bool = False
+    today: str = ""
+
+    @property
+    def builds(self) -> dict[str, str]:
+        stated = {"kernel": self.kernel, "virtio-win": self.virtio_win}
+        return {product: build for product, build in stated.items() if build}
+
+
+def build_knowledge(settings: Settings) -> Knowledge:
+    """Load the policies, and osinfo-db beneath them. Raises VirtfixError."""
+    from fixer.adapters import policy_files  # noqa: PLC0415 - commands load what they use
+    from fixer.adapters.osinfo_db import OsinfoDb  # noqa: PLC0415
+    from fixer.guest.knowledge import Knowledge  # noqa: PLC0415
+
+    policies = policy_files.shipped()
+    stated = (*settings.policies, *settings.mappings)
+    if stated:
+        from fixer.policy.load import load  # noqa: PLC0415 - the shipped policies are compiled
+
+        policies = load(policy_files.user_files(stated), policies)
+    return Knowledge(policies, OsinfoDb(settings.osinfo_db))
 
 
 @lru_cache(maxsize=1)
 def build_request(settings: Settings) -> Request:
     """Load the policies and return what planning needs. Raises VirtfixError."""
-    from fixer.adapters.file_store import shipped_policies, user_policies  # noqa: PLC0415 - commands that plan only
-    from fixer.planning.planner import Request  # noqa: PLC0415
-    from fixer.policy.load import load  # noqa: PLC0415
+    from fixer.planning.planner import Request  # noqa: PLC0415 - commands that plan only
 
-    policies = load([*shipped_policies(), *user_policies(settings.policies)])
-    site = policies.site
-    if settings.strategy is not None:
-        site = site._replace(strategy=settings.strategy, strategy_by_kind={})
+    check_builds(settings)
+    knowledge = build_knowledge(settings)
+    site = knowledge.policies.site
+    if settings.strategy is not None:  # the command line stands above every rule of the site
+        rules = tuple(rule._replace(strategy="") for rule in site.rules)
+        site = site._replace(strategy=settings.strategy, strategy_by_kind={}, rules=rules)
     if settings.hotplug:
-        site = site._replace(hotplug=site.hotplug | driver_kinds(settings.hotplug))
-    if settings.os is not None and settings.assume is None and policies.find(settings.os) is None:
-        near = policies.near(settings.os)
+        kept = driver_kinds(settings.hotplug)
+        always = Rule(Selector(), kinds=tuple(sorted(kept)), hotplug=True)
+        site = site._replace(hotplug=site.hotplug | kept, rules=(*site.rules, always))
+    if settings.os is not None and settings.assume is None and knowledge.find(settings.os) is None:
+        near = knowledge.near(settings.os)
         hint = (
             f"did you mean {' or '.join(near)}?" if near else "give a libosinfo id as 'rhel6.9', or --assume"
         )
         raise VirtfixError(
             "os-unknown", f"no policy knows the guest '{settings.os}'", where="--os", hint=hint
         )
-    return Request(policies, site, settings.os, settings.assume, settings.explain)
+    return Request(
+        knowledge,
+        site,
+        settings.os,
+        settings.assume,
+        settings.explain,
+        builds=settings.builds,
+        today=settings.today,
+    )
+
+
+def check_builds(settings: Settings) -> None:
+    from fixer.policy import builds  # noqa: PLC0415
+
+    for product, text in settings.builds.items():
+        if not builds.parse(product, text):
+            example = "3.10.0-327" if product == builds.KERNEL else "0.1.171"
+            raise VirtfixError(
+                "usage.build", f"'{text}' is no version", where=f"--{product}", hint=f"write it as {example}"
+            )
 
 
 def driver_kinds(names: tuple[str, ...]) -> frozenset[str]:

@@ -29,7 +29,11 @@ def encode_plan(plan: Plan, source: str) -> dict[str, Any]:
             "firmware": plan.domain.firmware.kind,
         },
         "guest": plan.guest._asdict()
-        | {"evidence": list(plan.guest.evidence), "conflicts": list(plan.guest.conflicts)},
+        | {
+            "evidence": list(plan.guest.evidence),
+            "conflicts": list(plan.guest.conflicts),
+            "builds": list(plan.guest.builds),
+        },
         "status": status(plan),
         "findings": [_finding(finding) for finding in plan.findings],
         "unresolved": [_finding(finding) for finding in plan.unresolved],

@@ -58,6 +58,7 @@ class Guest(NamedTuple):
     evidence: tuple[str, ...]
     source: str
     conflicts: tuple[str, ...] = ()
+    builds: tuple[str, ...] = ()  # as "kernel 3.10.0-327", where answers hung on them
 
 
 class Plan:

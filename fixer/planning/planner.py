@@ -11,65 +11,120 @@ from fixer.domain.model import read_domain
 from fixer.domain.writing import apply_splices
 from fixer.errors import VirtfixError
 from fixer.findings import Code, Finding, Severity, Skip
+from fixer.guest.clues import NOTHING_SEEN, gather, subject_of
 from fixer.guest.identify import identify
 from fixer.planning.consequences import consequences
 from fixer.planning.plan import Change, Consequence, Guest, Plan
 from fixer.planning.prove import ProofError, prove
-from fixer.planning.solve import Choice, Settling, solve, strategy_for
+from fixer.planning.solve import Choice, Settling, solve
+from fixer.policy.rules import rule_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fixer.domain.devices import Device
     from fixer.domain.model import Domain
     from fixer.domain.writing import Splice
+    from fixer.guest.clues import Seen
     from fixer.guest.identify import GuestIdentity
-    from fixer.policy.match import PolicySet
+    from fixer.guest.knowledge import Knowledge
     from fixer.policy.model import GuestCapabilities, SitePreferences
 
 
 class Request(NamedTuple):
-    """What the user asked for, apart from the domain."""
+    """What the user asked for, apart from the domain.
 
-    policies: PolicySet
+    ``builds`` maps kernel and virtio-win to the builds that the owner states; ``today`` is the date
+    (2027-03-31) by which rules of the site end.
+    """
+
+    knowledge: Knowledge
     site: SitePreferences
     os: str | None = None
     assume: str | None = None
     all_offers: bool = False
+    builds: Mapping[str, str] = {}
+    today: str = ""
 
 
-def plan_bytes(data: bytes, request: Request) -> Plan:
-    """Plan one domain XML.
+def plan_bytes(data: bytes, request: Request, seen: Seen = NOTHING_SEEN) -> Plan:
+    """Plan one domain XML. ``seen`` is what was learnt of the domain beside it.
 
     Raises VirtfixError for XML that libvirt would not accept and for a guest that nobody names,
     ProofError where the plan fails its own checks.
     """
-    return make_plan(read_domain(data), request)
+    return make_plan(read_domain(data), request, seen)
 
 
-def make_plan(domain: Domain, request: Request) -> Plan:
+def make_plan(domain: Domain, request: Request, seen: Seen = NOTHING_SEEN) -> Plan:
+    """Plan a domain that was read."""
+    identity = who_is(domain, request, seen)
     if not domain.machine.applicable:
-        return _untouched(domain, _no_guest(domain, request), Skip("domain", domain.machine.reason))
-    identity = identify(request.os, domain.libosinfo_ids(), request.assume, request.policies)
-    guest = identity.capabilities
-    if guest is None:
+        return _untouched(domain, _guest_value(identity, judged=False), Skip("domain", domain.machine.reason))
+    ruling = rule_for(request.site, subject_of(domain, identity.id), request.today)
+    notes = tuple(Skip("site", note) for note in ruling.notes)
+    if ruling.excluded:
+        return _untouched(domain, _guest_value(identity), Skip("domain", ruling.excluded), *notes)
+    if identity.capabilities is None:
         return _without_guest(domain, identity)
-    return _plan_for(domain, guest, _guest_value(domain, identity, guest, request), request)
+    plan = _plan_for(
+        domain, identity.capabilities, _guest_value(identity), request._replace(site=ruling.site)
+    )
+    plan.skips += notes
+    return plan
+
+
+def who_is(
+    domain: Domain, request: Request, seen: Seen = NOTHING_SEEN, *, always: bool = False
+) -> GuestIdentity:
+    """Return the guest of a domain. Raises VirtfixError for an --os that nobody knows.
+
+    A machine that virtfix does not judge needs no guest, and so no --os that is right, but for ``always``.
+    """
+    option = request.os if always or domain.machine.applicable else None
+    return identify(
+        gather(domain, option, request.knowledge.policies.mapping, seen),
+        request.assume,
+        request.knowledge,
+        observation=seen.observation,
+        builds=request.builds,
+        remarks=seen.remarks,
+    )
 
 
 def _plan_for(domain: Domain, capabilities: GuestCapabilities, guest: Guest, request: Request) -> Plan:
-    findings = diagnose(domain, capabilities)
+    findings, left = _sorted_out(domain, diagnose(domain, capabilities), request.site)
     if not findings:
         starving = () if capabilities.is_modern else _starving(domain, request.site)
-        return _untouched(domain, guest, unresolved=starving)
+        return _untouched(domain, guest, *_skips(left), unresolved=starving)
     # What libvirt would place by itself can land elsewhere once others move. Only then are all devices
     # given addresses, which changes more of the file; and only if that fails too may devices that this
     # guest does not drive by virtio change their order.
     for settling in (Settling.MOVED, Settling.ALL):
         try:
-            return _solved(domain, capabilities, guest, request, findings, settling)
+            return _solved(domain, capabilities, guest, request, (findings, left), settling)
         except ProofError as error:
             if error.invariant not in {4, 5, 7}:
                 raise
-    return _solved(domain, capabilities, guest, request, findings, Settling.DRIVEN)
+    return _solved(domain, capabilities, guest, request, (findings, left), Settling.DRIVEN)
+
+
+def _sorted_out(
+    domain: Domain, found: list[Finding], site: SitePreferences
+) -> tuple[list[Finding], list[Finding]]:
+    """Part findings into those to cure and those of kinds that the site leaves alone."""
+    findings, left = [], []
+    for finding in found:
+        reason = site.excluded.get(domain.by_key[finding.device].driver)
+        if reason is None:
+            findings.append(finding)
+        else:
+            left.append(finding._replace(why=reason, curable=False))
+    return findings, left
+
+
+def _skips(left: list[Finding]) -> tuple[Skip, ...]:
+    return tuple(Skip(finding.device, finding.why) for finding in left)
 
 
 def _solved(
@@ -77,10 +132,13 @@ def _solved(
     capabilities: GuestCapabilities,
     guest: Guest,
     request: Request,
-    findings: list[Finding],
+    found: tuple[list[Finding], list[Finding]],
     settling: Settling,
 ) -> Plan:
-    solution = solve(domain, capabilities, request.site, findings, settling, all_offers=request.all_offers)
+    findings, left = found
+    solution = solve(
+        domain, capabilities, request.site, findings + left, settling, all_offers=request.all_offers
+    )
     splices = splices_of(domain, solution.edits)
     after = _result(domain, splices) if splices else domain
     unresolved = tuple([finding for finding in findings if not finding.curable] + _refused(solution.choices))
@@ -90,7 +148,7 @@ def _solved(
             domain,
             after,
             guest=capabilities,
-            unresolved=unresolved,
+            unresolved=(*unresolved, *left),
             edits=solution.edits,
             splices=splices,
             capacity=solution.capacity,
@@ -108,7 +166,7 @@ def _solved(
         splices=splices,
         consequences=_wishes(domain, solution.choices, request)
         + consequences(domain, after, changes, capabilities, solution.capacity),
-        skips=(),
+        skips=_skips(left),
     )
 
 
@@ -116,7 +174,7 @@ def _wishes(domain: Domain, choices: tuple[Choice, ...], request: Request) -> tu
     """Say where a strategy that was asked for could not be kept, and what kind of XML this is not."""
     refused: dict[str, list[str]] = {}
     for choice in choices:
-        wanted = strategy_for(request.site, choice.case.device)
+        wanted = request.site.strategy_for(choice.case.device.driver)
         for offer in choice.offers:
             if offer.remedy == wanted and offer.refusal:
                 refused.setdefault(f"{wanted} was asked for and can not be: {offer.refusal}", []).append(
@@ -225,23 +283,23 @@ def _untouched(domain: Domain, guest: Guest, *skips: Skip, unresolved: tuple[Fin
     )
 
 
-def _guest_value(
-    domain: Domain, identity: GuestIdentity, guest: GuestCapabilities, request: Request
-) -> Guest:
+def _guest_value(identity: GuestIdentity, *, judged: bool = True) -> Guest:
+    guest = identity.capabilities
+    builds = tuple(f"{product} {build}" for product, build in identity.builds.items())
+    if guest is None or not judged:
+        name = guest.name if guest is not None else ""
+        return Guest(identity.id, name, "", identity.how, identity.evidence, "", builds=builds)
     fact = guest.interface
-    others = ((uri, place, request.policies.find(uri)) for uri, place in domain.libosinfo_ids())
-    conflicts = tuple(
-        f"planned as {guest.name}, but the metadata ({place}) names {uri}"
-        for uri, place, other in others
-        if other is not None and other.name != guest.name
+    return Guest(
+        identity.id,
+        guest.name,
+        fact.value,
+        identity.how,
+        identity.evidence,
+        fact.where,
+        identity.conflicts,
+        builds,
     )
-    return Guest(identity.id, guest.name, fact.value, identity.how, identity.evidence, fact.where, conflicts)
-
-
-def _no_guest(domain: Domain, request: Request) -> Guest:
-    identity = identify(None, domain.libosinfo_ids(), request.assume, request.policies)
-    name = identity.capabilities.name if identity.capabilities is not None else ""
-    return Guest(identity.id, name, "", identity.how, identity.evidence, "")
 
 
 def _without_guest(domain: Domain, identity: GuestIdentity) -> Plan:

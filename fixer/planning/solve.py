@@ -133,7 +133,7 @@ def _settle(
     choices = []
     for device in devices:
         case = _case(domain, guest, site, device, ranks, todo)
-        wanted = strategy_for(site, device)
+        wanted = site.strategy_for(device.driver)
         offers = _offers(case, desk, remedies, wanted, all_offers=all_offers)
         taken = _cheapest(offers, wanted)
         if taken is not None:
@@ -143,11 +143,6 @@ def _settle(
     return desk, choices
 
 
-def strategy_for(site: SitePreferences, device: Device) -> str | None:
-    """Return the remedy that the owner asked for this device, None for the cheapest."""
-    return site.strategy_by_kind.get(device.driver) or site.strategy
-
-
 def _share_out(desk: Desk, todo: list[Device]) -> None:
     """Lay out pcie.0 for those that will want it, and share the I/O windows among the overrides.
 
@@ -155,11 +150,13 @@ def _share_out(desk: Desk, todo: list[Device]) -> None:
     before the others. Where hot-plug forbids that, the last ones do, onto a bridge, which takes a window.
     """
     site = desk.site
-    overrides = [device for device in todo if strategy_for(site, device) == "override"]
+    overrides = [device for device in todo if site.strategy_for(device.driver) == "override"]
     new_ports = {bus for bus in map(desk.bus_of, overrides) if desk.fresh_window(bus)}
     room = max(desk.windows_left(), 0)
     if len(new_ports) > room:
-        if any(device.driver in site.hotplug for device in overrides) or "integrated" in site.forbid:
+        if any(
+            device.driver in site.hotplug or site.forbids("integrated", device.driver) for device in overrides
+        ):
             keep = overrides[: max(room - 1, 0)]
         else:
             keep = overrides[len(overrides) - room :]
@@ -172,9 +169,12 @@ def _share_out(desk: Desk, todo: list[Device]) -> None:
 
 
 def _may_integrate(desk: Desk, device: Device) -> bool:
-    if device.driver in desk.site.hotplug or "integrated" in desk.site.forbid:
+    site = desk.site
+    if device.driver in site.hotplug or device.driver in site.keep_address:
         return False
-    wanted = strategy_for(desk.site, device)
+    if site.forbids("integrated", device.driver):
+        return False
+    wanted = site.strategy_for(device.driver)
     if wanted == "override":
         return desk.override_quota is not None and device not in desk.override_quota
     return wanted in {None, "integrated"}
@@ -226,7 +226,7 @@ def _case(
         low=low,
         high=high,
         keep_hotplug=device.driver in site.hotplug,
-        pinned=_pinned(domain, device, todo),
+        pinned=_pinned(domain, site, device, todo),
         legacy_only=guest.legacy_only,
         hidden=domain.is_hidden(device),
         companion=todo[device] is None,
@@ -235,7 +235,9 @@ def _case(
     )
 
 
-def _pinned(domain: Domain, device: Device, todo: dict[Device, Finding | None]) -> str:
+def _pinned(domain: Domain, site: SitePreferences, device: Device, todo: dict[Device, Finding | None]) -> str:
+    if device.driver in site.keep_address:
+        return f"the site keeps the addresses of {device.driver} devices"
     layout = domain.layout
     assert layout is not None
     address: Address = layout.at[device]
@@ -276,7 +278,7 @@ def _offers(
     offers: list[Offer] = []
     best: int | None = None
     for name in names:
-        if name in desk.site.forbid:
+        if desk.site.forbids(name, case.device.driver):
             offers.append(Offer(name, "the site forbids it"))
             continue
         # A remedy costs its weight at least, so dearer ones need not be asked once one is found.

@@ -59,6 +59,7 @@ MODULES: Final = (
 CMDLINE: Final = (
     "console=ttyS0 loglevel=4 log_buf_len=4M panic=-1 nokaslr mitigations=off virtfix.legacy={legacy}"
 )
+AGENT_PACKAGE: Final = "qemu-guest-agent"
 BEGIN: Final = "VIRTFIX-BEGIN"
 END: Final = "VIRTFIX-END"
 
@@ -186,7 +187,8 @@ def build_guest(cache: Path) -> Guest:
     """Build the guest once per recipe; later calls, also of other processes, find it ready."""
     if not BUSYBOX.exists():
         raise GuestUnavailableError(f"{BUSYBOX} is missing: install busybox-static")
-    recipe = hashlib.sha256("\0".join((INIT.read_text(), *MODULES)).encode() + BUSYBOX.read_bytes())
+    parts = (INIT.read_text(), AGENT_PACKAGE, *MODULES)
+    recipe = hashlib.sha256("\0".join(parts).encode() + BUSYBOX.read_bytes())
     ready = cache / f"guest-{recipe.hexdigest()[:16]}"
     guest = Guest(kernel=ready / "vmlinuz", initrd=ready / "initrd.gz")
     cache.mkdir(parents=True, exist_ok=True)
@@ -196,29 +198,52 @@ def build_guest(cache: Path) -> Guest:
             with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as scratch:
                 made = Path(scratch) / "guest"
                 made.mkdir()
-                _make_guest(_kernel_package(cache), Path(scratch), made)
+                agent = _package(cache, AGENT_PACKAGE)
+                _make_guest(_kernel_package(cache), agent, Path(scratch), made)
                 made.rename(ready)
     return guest
 
 
 def _kernel_package(cache: Path) -> Path:
     """Return the kernel's package from the cache, or download it."""
-    packages = cache / "packages"
-    packages.mkdir(exist_ok=True)
-    kept = sorted(packages.glob("linux-image-*.deb"))
+    kept = sorted((cache / "packages").glob("linux-image-*.deb"))
     if kept:
         return kept[-1]
     depends = _run("apt-cache", "depends", "--important", KERNEL_PACKAGE)
     found = re.search(r"Depends: (linux-image-\S+)", depends)
     if not found:
         raise GuestUnavailableError(f"apt knows no {KERNEL_PACKAGE}: run apt-get update")
+    return _package(cache, found[1])
+
+
+def _package(cache: Path, name: str) -> Path:
+    """Return a package from the cache, or download it."""
+    packages = cache / "packages"
+    packages.mkdir(exist_ok=True)
+    kept = sorted(packages.glob(f"{name}_*.deb"))
+    if kept:
+        return kept[-1]
     with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as scratch:
-        _run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", found[1], cwd=Path(scratch))
+        _run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name, cwd=Path(scratch))
         (package,) = Path(scratch).glob("*.deb")
         return package.rename(packages / package.name)
 
 
-def _make_guest(package: Path, scratch: Path, into: Path) -> None:
+def _agent_files(package: Path, scratch: Path) -> list[tuple[str, int, bytes]]:
+    """Return the guest agent with the libraries of this host that it is linked to, for the initramfs."""
+    unpacked = scratch / "agent"
+    _run("dpkg-deb", "-x", str(package), str(unpacked))
+    program = unpacked / "usr" / "sbin" / "qemu-ga"
+    libraries = {Path(found) for found in re.findall(r"(/\S+) \(0x", _run("ldd", str(program)))}
+    folders = {parent for library in libraries for parent in library.parents} - {Path("/")}
+    return [
+        *((str(folder)[1:], 0o40755, b"") for folder in sorted(folders)),
+        *((str(library)[1:], 0o100755, library.read_bytes()) for library in sorted(libraries)),
+        ("bin/qemu-ga", 0o100755, program.read_bytes()),
+    ]
+
+
+def _make_guest(package: Path, agent: Path, scratch: Path, into: Path) -> None:
     unpacked = scratch / "unpacked"
     _run("dpkg-deb", "-x", str(package), str(unpacked))
     (kernel,) = unpacked.glob("boot/vmlinuz-*")
@@ -233,6 +258,7 @@ def _make_guest(package: Path, scratch: Path, into: Path) -> None:
         ("init", 0o100755, INIT.read_bytes()),
         ("modules/order", 0o100644, "".join(f"{name}\n" for name in modules).encode()),
         *((f"modules/{name}.ko", 0o100644, files[name].read_bytes()) for name in modules),
+        *_agent_files(agent, scratch),
     ]
     (into / "initrd.gz").write_bytes(gzip.compress(_cpio(entries), mtime=0))
 
@@ -370,7 +396,7 @@ _KEPT_IN_DRIVER: Final = frozenset({"iommu", "ats", "packed", "page_per_vq"})
 
 
 def throw_away_copy(
-    xml: str | bytes, guest: Guest, folder: Path, *, legacy: bool
+    xml: str | bytes, guest: Guest, folder: Path, *, legacy: bool, stay: str = ""
 ) -> tuple[str, dict[int, str]]:
     """Rewrite a domain so that it boots the guest and needs nothing of the host.
 
@@ -401,7 +427,7 @@ def throw_away_copy(
     for feature in list(domain.iterfind("features/*")):
         if feature.tag not in _KEPT_FEATURES:
             feature.getparent().remove(feature)
-    _rewrite_os(domain, guest, folder, legacy=legacy)
+    _rewrite_os(domain, guest, folder, legacy=legacy, stay=stay)
     targets = _rewrite_devices(domain, folder)
     return etree.tostring(domain, encoding="unicode"), targets
 
@@ -412,7 +438,7 @@ def _element(tag: str, text: str | None = None, /, **attributes: str) -> etree._
     return made
 
 
-def _rewrite_os(domain: etree._Element, guest: Guest, folder: Path, *, legacy: bool) -> None:
+def _rewrite_os(domain: etree._Element, guest: Guest, folder: Path, *, legacy: bool, stay: str) -> None:
     os_element = domain.find("os")
     if os_element is None:
         raise BootError("the domain has no <os>")
@@ -434,7 +460,8 @@ def _rewrite_os(domain: etree._Element, guest: Guest, folder: Path, *, legacy: b
         fresh.append(_element("nvram", str(variables)))
     fresh.append(_element("kernel", str(guest.kernel)))
     fresh.append(_element("initrd", str(guest.initrd)))
-    fresh.append(_element("cmdline", CMDLINE.format(legacy=int(legacy))))
+    cmdline = CMDLINE.format(legacy=int(legacy)) + (f" virtfix.stay={stay}" if stay else "")
+    fresh.append(_element("cmdline", cmdline))
     domain.replace(os_element, fresh)
 
 
@@ -564,7 +591,10 @@ def _interface(interface: etree._Element) -> Iterator[etree._Element]:
 
 
 def _channel(channel: etree._Element) -> etree._Element:
-    fresh = _only(channel, str(channel.tag), _KEPT_IN_CHANNEL, type="null")
+    target = channel.find("target")
+    agent = target is not None and target.get("name") == "org.qemu.guest_agent.0"
+    # libvirt makes a socket of its own for the agent.
+    fresh = _only(channel, str(channel.tag), _KEPT_IN_CHANNEL, type="unix" if agent else "null")
     for target in fresh.iterfind("target[@state]"):
         del target.attrib["state"]
     return fresh
@@ -615,6 +645,36 @@ def boot(xml: str | bytes, *, legacy: bool, timeout: float = 120) -> Report:
                 f"no report within {timeout} s or before the guest ended\n{console[-8000:]}\n{copied}"
             )
         return parse_report(console, targets)
+
+
+@contextlib.contextmanager
+def running(
+    xml: str | bytes, *, legacy: bool, system: str = "linux:0", timeout: float = 120
+) -> Iterator[libvirt.virDomain]:
+    """Boot a copy whose guest stays and gives itself out for ``system`` (ID:VERSION_ID of os-release)."""
+    guest = build_guest(default_cache())
+    with tempfile.TemporaryDirectory(prefix="stay-", dir=_root()) as scratch:
+        folder = Path(scratch)
+        copied, _ = throw_away_copy(xml, guest, folder, legacy=legacy, stay=system)
+        domain = connection().createXML(copied)
+        try:
+            if not _wait(domain, folder / "serial.log", timeout):
+                raise BootError(f"no report within {timeout} s\n{_read(folder / 'serial.log')[-8000:]}")
+            _wait_for_agent(domain, timeout)
+            yield domain
+        finally:
+            with contextlib.suppress(libvirt.libvirtError):
+                domain.destroy()
+
+
+def _wait_for_agent(domain: libvirt.virDomain, timeout: float) -> None:
+    """Wait until the agent of a domain that has a channel for it answers."""
+    end = time.monotonic() + timeout
+    while "org.qemu.guest_agent.0" in domain.XMLDesc() and time.monotonic() < end:
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.guestInfo(libvirt.VIR_DOMAIN_GUEST_INFO_OS)
+            return
+        time.sleep(0.2)
 
 
 def _wait(domain: libvirt.virDomain, log: Path, timeout: float) -> bool:

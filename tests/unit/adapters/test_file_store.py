@@ -237,26 +237,7 @@ def test_json_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert names(tmp_path) == ["plan.json"]
 
 
-# --- Policies and evidence ----------------------------------------------------------------------------
-
-
-def test_shipped_policies_are_found() -> None:
-    """Guests first, then sites: sites build on nothing of theirs, and the order is fixed."""
-    found = [name for name, _ in file_store.shipped_policies()]
-    assert found == sorted(found)
-    assert "site/default.yaml" in found
-
-
-def test_user_policies(tmp_path: Path) -> None:
-    """Files in the order given, of directories all *.yaml by name."""
-    for name in ("b.yaml", "a.yaml", "c.txt"):
-        (tmp_path / name).write_text(name)
-    single = tmp_path / "c.txt"
-    found = file_store.user_policies([str(single), str(tmp_path)])
-    assert [data for _, data in found] == [b"c.txt", b"a.yaml", b"b.yaml"]
-    with pytest.raises(VirtfixError) as error:
-        file_store.user_policies([str(tmp_path / "nosuch.yaml")])
-    assert code(error) == "file.read"
+# --- Evidence ---------------------------------------------------------------------------------------
 
 
 def test_evidence_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,14 +198,14 @@ def test_a_file_that_changed_meanwhile_is_refused(
 ) -> None:
     """What was planned is no longer what is there: nothing is written."""
     file = samples / PENDING
-    plan_file = command.plan_file
+    plan_source = command.plan_source
 
-    def plan_and_change(path: str, request: object) -> object:
-        made = plan_file(path, request)
+    def plan_and_change(path: str, *asked: object) -> object:
+        made = plan_source(path, *asked)
         file.write_bytes(file.read_bytes() + b"<!-- somebody else -->")
         return made
 
-    monkeypatch.setattr(command, "plan_file", plan_and_change)
+    monkeypatch.setattr(command, "plan_source", plan_and_change)
     done = virtfix("apply", file, "--in-place", "--backup-suffix", ".orig")
     assert done.code == 1
     assert done.error_line() == f"virtfix: {file}: changed since it was planned; plan it again"

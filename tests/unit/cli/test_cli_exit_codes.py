@@ -75,7 +75,7 @@ def test_apply(virtfix: Run, samples: Path, unresolved: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        pytest.param(("plan",), "FILE", id="no file"),
+        pytest.param(("plan",), "--domain", id="no file"),
         pytest.param(("plan", "x.xml", "--nope"), "--nope", id="unknown option"),
         pytest.param(("nope",), "nope", id="unknown command"),
         pytest.param(("plan", "x.xml", "--jobs", "-1"), "--jobs", id="negative jobs"),

@@ -1,0 +1,179 @@
+"""The options that several commands share, and what they make of them together."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fixer.errors import VirtfixError
+
+if TYPE_CHECKING:
+    from fixer.cli.wiring import Screen, Settings
+
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="Domain XML files, directories of them, or - .")
+]
+MaybeFiles = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[FILE...]", help="Domain XML files, directories of them, or - .", show_default=False
+    ),
+]
+
+# Which guest, and what is known of it.
+Os = Annotated[
+    str | None, typer.Option("--os", metavar="ID", help="Guest OS: libosinfo short id or URI (rhel6.9).")
+]
+Assume = Annotated[
+    str | None, typer.Option(metavar="legacy|modern", help="What to take an unknown guest for.")
+]
+Kernel = Annotated[
+    str,
+    typer.Option(metavar="VERSION", help="The guest's kernel, where the answer hangs on it (3.10.0-327)."),
+]
+VirtioWin = Annotated[
+    str, typer.Option("--virtio-win", metavar="BUILD", help="The guest's virtio-win build (0.1.171).")
+]
+Mapping = Annotated[
+    list[str] | None,
+    typer.Option("--os-map", metavar="FILE", help="Which domains run what (kind: mapping); repeatable."),
+]
+Inspection = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE|DIR", help="Report of virt-inspector, or a directory with NAME.xml or UUID.xml."
+    ),
+]
+OsinfoDb = Annotated[
+    str,
+    typer.Option(
+        "--osinfo-db", metavar="DIR|ARCHIVE", help="The osinfo-db to use instead of the installed one."
+    ),
+]
+Connect = Annotated[
+    str | None,
+    typer.Option("--connect", "-c", metavar="URI", help="libvirt connection; default: libvirt's own."),
+]
+GuestAgent = Annotated[
+    bool, typer.Option("--guest-agent", help="Ask the agent of a running guest which system it is.")
+]
+Negotiated = Annotated[
+    bool,
+    typer.Option("--negotiated", help="Ask QEMU which virtio the running guest took; taints the domain."),
+]
+Domains = Annotated[
+    list[str] | None,
+    typer.Option("--domain", metavar="NAME|UUID|GLOB", help="Domain of the connection; repeatable."),
+]
+All = Annotated[bool, typer.Option("--all", help="All domains of the connection.")]
+
+# What is preferred.
+Policy = Annotated[
+    list[str] | None, typer.Option(metavar="FILE|DIR", help="Policy that adds or overrides; repeatable.")
+]
+Strategy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Prefer integrated, bridge, transitional or override wherever it is feasible."
+    ),
+]
+Hotplug = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KIND", help="Kind that must keep hot-plug: disk, interface, scsi, all, ..."),
+]
+
+# How to run.
+Detailed = Annotated[
+    bool, typer.Option("--detailed-exitcode", help="Exit 3: changes pending; 4: unresolved.")
+]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", min=0, metavar="N", help="Processes for many files; 0: all cores.")
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Take directories with their subdirectories.")
+]
+Validate = Annotated[
+    bool, typer.Option("--validate", help="Check results against libvirt's installed schema.")
+]
+Color = Annotated[str, typer.Option(metavar="auto|always|never", help="Colour; NO_COLOR is heeded.")]
+TextOrJson = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="What to print.")]
+
+
+def settings(
+    *,
+    os_id: str | None = None,
+    assume: str | None = None,
+    kernel: str = "",
+    virtio_win: str = "",
+    os_map: list[str] | None = None,
+    inspection: list[str] | None = None,
+    osinfo_db: str = "",
+    connect: str | None = None,
+    guest_agent: bool = False,
+    negotiated: bool = False,
+    policy: list[str] | None = None,
+    strategy: str | None = None,
+    hotplug: list[str] | None = None,
+    explain: bool = False,
+) -> Settings:
+    """Return options as settings. Raises VirtfixError for a value that an option does not take."""
+    from fixer.cli.wiring import Settings, driver_kinds  # noqa: PLC0415 - commands load what they use
+    from fixer.policy.model import REMEDIES  # noqa: PLC0415
+
+    choice("--assume", assume, ("legacy", "modern"))
+    choice("--strategy", strategy, REMEDIES)
+    kinds = tuple(kind for part in hotplug or () for kind in part.split(",") if kind)
+    driver_kinds(kinds)
+    return Settings(
+        os_id,
+        assume,
+        tuple(policy or ()),
+        strategy,
+        kinds,
+        explain,
+        kernel,
+        virtio_win,
+        tuple(os_map or ()),
+        tuple(inspection or ()),
+        osinfo_db,
+        connect,
+        guest_agent,
+        negotiated,
+        time.strftime("%Y-%m-%d"),
+    )
+
+
+def paths(
+    files: list[str] | None, domains: list[str] | None, wanted: Settings, *, everything: bool, recursive: bool
+) -> list[str]:
+    """Return the files, or the domains of the connection. Raises VirtfixError for both or none."""
+    if (domains or everything) and files:
+        raise VirtfixError("usage.source", "give files or domains of the connection, not both")
+    if domains and everything:
+        raise VirtfixError("usage.source", "give --domain or --all, not both")
+    if domains or everything:
+        from fixer.cli.sources import chosen_domains  # noqa: PLC0415
+
+        return chosen_domains(wanted, domains or ())
+    if not files:
+        raise VirtfixError(
+            "usage.source", "nothing to plan", hint="give domain XML files, or --domain NAME, or --all"
+        )
+    from fixer.adapters.file_store import expand  # noqa: PLC0415
+
+    return list(expand(files, recursive=recursive))
+
+
+def screen(color: str) -> Screen:
+    choice("--color", color, ("auto", "always", "never"))
+    from fixer.cli.wiring import screen as look  # noqa: PLC0415
+
+    return look(color)
+
+
+def choice(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that is none of ``allowed``."""
+    if value is not None and value not in allowed:
+        raise VirtfixError("usage.value", f"'{value}' is none of {', '.join(allowed)}", where=option)

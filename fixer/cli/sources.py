@@ -1,0 +1,113 @@
+"""Where the XML of a domain comes from, and what is learnt of it beside the XML."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from fixer.errors import VirtfixError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fixer.adapters.libvirt_store import LibvirtStore
+    from fixer.cli.wiring import Settings
+    from fixer.domain.model import Domain
+    from fixer.guest.clues import Clue, Seen
+
+
+class DomainRef(str):
+    """A domain of the connection, in the place of a path: the text is what people see."""
+
+    __slots__ = ("uuid",)
+    uuid: str
+
+    @classmethod
+    def of(cls, name: str, uuid: str) -> DomainRef:
+        made = cls(name or uuid)
+        made.uuid = uuid
+        return made
+
+
+def chosen_domains(settings: Settings, patterns: Iterable[str]) -> list[str]:
+    """Return the domains of the connection that ``patterns`` choose, all without any. Raises VirtfixError."""
+    return [DomainRef.of(name, uuid) for uuid, name in store(settings).select(patterns)]
+
+
+def read(path: str, settings: Settings) -> bytes:
+    """Return the XML of a file, of standard input, or of a domain of the connection. Raises VirtfixError."""
+    if isinstance(path, DomainRef):
+        return store(settings).xml(path.uuid)
+    from fixer.adapters.file_store import read_input  # noqa: PLC0415
+
+    return read_input(path)
+
+
+def seen(path: str, domain: Domain, settings: Settings) -> Seen:
+    """Return what an inspection report and the running guest say. Raises VirtfixError."""
+    from fixer.guest.clues import NOTHING_SEEN  # noqa: PLC0415
+
+    found = NOTHING_SEEN
+    if settings.inspections:
+        found = found.plus(_inspected(domain, settings))
+    if settings.guest_agent or settings.negotiated:
+        from fixer.adapters.guest_probe import ask  # noqa: PLC0415 - loads libvirt
+
+        uuid = path.uuid if isinstance(path, DomainRef) else domain.uuid
+        asked = ask(
+            store(settings), uuid, domain.name, agent=settings.guest_agent, negotiated=settings.negotiated
+        )
+        found = found.plus(asked)
+    return found
+
+
+@lru_cache(maxsize=1)
+def store(settings: Settings) -> LibvirtStore:
+    """Return the connection, opened once a process. Only questions to the guest want it writable."""
+    from fixer.adapters.libvirt_store import LibvirtStore  # noqa: PLC0415 - loads libvirt
+
+    return LibvirtStore(settings.connect, writable=settings.guest_agent or settings.negotiated)
+
+
+def _inspected(domain: Domain, settings: Settings) -> Seen:
+    """Find the report of a domain: the one file, or in a directory the one called after it.
+
+    A domain's name never makes a path: the names in the directory are compared with it.
+    """
+    from fixer.adapters.file_store import read_input  # noqa: PLC0415
+    from fixer.guest.clues import Seen, of_inspection  # noqa: PLC0415
+
+    clues: list[Clue] = []
+    for given in settings.inspections:
+        path = given
+        if os.path.isdir(given):
+            reports = _reports(given)
+            name = next((n for n in (f"{domain.uuid}.xml", f"{domain.name}.xml") if n in reports), "")
+            if not name:
+                continue
+            path = os.path.join(given, name)
+        clues += of_inspection(read_input(path), path)
+    return Seen(tuple(clues))
+
+
+@lru_cache(maxsize=8)
+def _reports(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError as error:
+        from fixer.adapters.file_store import problem  # noqa: PLC0415
+
+        raise problem(error, folder, "read") from None
+
+
+def check_inspections(settings: Settings, paths: list[str]) -> None:
+    """Refuse one report for several domains. Raises VirtfixError."""
+    files = [given for given in settings.inspections if not os.path.isdir(given)]
+    if files and len(paths) > 1:
+        raise VirtfixError(
+            "usage.inspection",
+            f"one report can not speak for {len(paths)} domains",
+            where=files[0],
+            hint="give a directory with a NAME.xml or UUID.xml for each",
+        )
