@@ -1,4 +1,4 @@
-"""Writes docs/findings/ from fixer.findings.PAGES: python docs/generate_findings.py [--check]."""  # noqa: INP001 - a script, in no package
+"""Writes docs/findings/ from fixer.findings.PAGES: python docs/generate_findings.py [--check]."""
 
 from __future__ import annotations
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+
 from fixer.adapters import osinfo_db, policy_files  # noqa: E402
-from fixer.guest import osinfo  # noqa: E402
 from fixer.policy import compiled  # noqa: E402
 from fixer.policy.load import load  # noqa: E402
 from fixer.policy.schema import json_schema  # noqa: E402
 from fixer.report import ledger  # noqa: E402
+
+if TYPE_CHECKING:
+    from fixer.guest import osinfo
 
 
 def files() -> dict[Path, str]:

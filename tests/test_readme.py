@@ -66,6 +66,7 @@ def test_commands_run(block: list[Command], place: Path) -> None:
     """The commands of a block, in the folder of the samples, end with the codes that they say."""
     environment = {**os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     environment.pop("COLUMNS", None)
+    environment["LIBVIRT_DEFAULT_URI"] = "test:///default"
     for command in block:
         done = subprocess.run(
             ["sh", "-c", command.line],

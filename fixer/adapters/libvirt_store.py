@@ -5,6 +5,8 @@ libvirt-python is an extra of this package, so it is imported when a connection 
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +35,8 @@ class LibvirtStore:
         opener = self._libvirt.open if writable else self._libvirt.openReadOnly
         try:
             self._connection = opener(uri)
+            # Left to the interpreter's end, libvirt's own module would be gone before it.
+            atexit.register(self.close)
             self.uri = str(self._connection.getURI())
         except self._libvirt.libvirtError as error:
             raise VirtfixError(
@@ -43,7 +47,8 @@ class LibvirtStore:
             ) from None
 
     def close(self) -> None:
-        self._connection.close()
+        with contextlib.suppress(self._libvirt.libvirtError):  # it may be gone already
+            self._connection.close()
 
     def select(self, patterns: Iterable[str] = ()) -> list[DomainName]:
         """Return the domains that names, UUIDs or globs choose, all without any; sorted by name.

@@ -153,6 +153,7 @@ class Folders:
     def _files(self) -> Iterator[Path]:
         for folder in self._folders:
             yield from sorted((folder / "os").glob("*/*.xml"))
+            yield from sorted((folder / "os").glob("*/*.d/*.xml"))
 
 
 def compile_path(path: str) -> Snapshot:

@@ -50,16 +50,16 @@ def _known(knowledge: Knowledge, *, osinfo: bool) -> Iterator[GuestCapabilities]
     policies = knowledge.policies
     for release in (release for shelf in policies.shelves for release in shelf.releases):
         ids = (name for text in release.osinfo for name in Pattern.of(text).names())
-        found = (found for name in ids if (found := policies.release(name)) and found[0] == release)
+        named = (found for name in ids if (found := policies.release(name)) and found[0] == release)
         # A release that a later one hides has no id left; one that is all globs is shown by the first.
-        yield capabilities(*next(found, (release, release.osinfo[0])))
+        yield capabilities(*next(named, (release, release.osinfo[0])))
     whole = _whole(knowledge) if osinfo else None
     for record in whole.records() if whole is not None else ():
         key = record.ids[0] if record.ids else record.uri
         if knowledge.policies.find(key) is None:
-            found = knowledge.find(key)
-            if found is not None:
-                yield found
+            guest = knowledge.find(key)
+            if guest is not None:
+                yield guest
 
 
 def _whole(knowledge: Knowledge) -> Snapshot | None:

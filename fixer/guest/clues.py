@@ -126,9 +126,9 @@ def _properties(holder: Node) -> Iterator[tuple[str, tuple[str, int]]]:
     for node in holder.iter():
         name = node.name.rpartition(":")[2].lower()
         if name == "property" and "name" in node.attrs:
-            name = node.attrs["name"].lower()
-            yield name, (node.attrs.get("value", node.text).strip(), node.line)
-        elif node.text:
+            yield node.attrs["name"].lower(), (node.attrs.get("value", node.text).strip(), node.line)
+            continue
+        if node.text:
             yield name, (node.text, node.line)
         for key, value in node.attrs.items():
             if name in _OS_NAMES and key in {"id", "name", "value"}:

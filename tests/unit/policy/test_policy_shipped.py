@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,32 @@ def test_schema_file_is_current() -> None:
 def test_default_site_equals_built_in(shipped: PolicySet) -> None:
     """Without any site file the same preferences hold."""
     assert shipped.site == SitePreferences()
+
+
+def test_generated_files_are_current() -> None:
+    """The ledger, the schema and the compiled form: python docs/generate_policy.py has been run."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    import generate_policy
+
+    made = generate_policy.files()
+    if ROOT / "docs" / "ledger.md" not in made:
+        pytest.skip("the osinfo-db that the ledger is made of is not installed")
+    for path, text in made.items():
+        assert path.read_text(encoding="utf-8") == text, path
+
+
+def test_the_ledger_gives_a_reason_for_each_difference() -> None:
+    """About 400 systems, nearly all answers alike, and no difference without a source."""
+    text = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
+    differs, _, verdicts = text.partition("## Where virtfix differs, and why")[2].partition("## All verdicts")
+    rows = [line.strip("| ").split(" | ") for line in differs.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 30
+    for row in rows:
+        assert len(row) == 5, row
+        assert row[4].endswith(("(confirmed)", "(likely)", "(unknown)")), row
+    listed = [line.strip("| ").split(" | ") for line in verdicts.splitlines() if line.startswith("| ")][1:]
+    assert len(listed) == 408
+    assert all(row[1] in {"legacy", "modern", "depends"} and row[2] for row in listed)
 
 
 def test_every_known_id_resolves_with_sourced_facts(shipped: PolicySet) -> None:

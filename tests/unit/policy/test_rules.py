@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from fixer.errors import VirtfixError
-from fixer.policy import rules
 from fixer.policy.expect import broken
 from fixer.policy.load import load
-from fixer.policy.match import PolicySet
 from fixer.policy.model import KINDS
 from fixer.policy.rules import Subject, mapped, rule_for
+
+if TYPE_CHECKING:
+    from fixer.policy import rules
+    from fixer.policy.match import PolicySet
 
 TODAY = "2026-06-15"
 META = {"tier": "prod", "instance/flavor/@name": "m1.large"}
