@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 
-def read_input(path: str) -> bytes:
-    """Read a file, or standard input for ``-``: never more than one byte over what a domain may have.
+def read_input(path: str, limit: int = MAX_BYTES) -> bytes:
+    """Read a file, or standard input for ``-``: never more than one byte over ``limit``.
 
     Raises VirtfixError for what can not be read or is too large.
     """
     try:
         if path == STDIN:
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
+            return sys.stdin.buffer.read(limit + 1)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if os.fstat(descriptor).st_size > MAX_BYTES:
-                return bytes(MAX_BYTES + 1)  # the parser refuses it by its size
-            return _read_all(descriptor)
+            if os.fstat(descriptor).st_size > limit:
+                return bytes(limit + 1)  # the parser refuses it by its size
+            return _read_all(descriptor, limit)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise problem(error, path, "read") from None
 
 
-def _read_all(descriptor: int) -> bytes:
+def _read_all(descriptor: int, limit: int) -> bytes:
     """Read to the end, or to one byte over the limit: the size of a pipe is known to nobody."""
     parts: list[bytes] = []
-    left = MAX_BYTES + 1
+    left = limit + 1
     while left and (part := os.read(descriptor, min(left, 1 << 16))):
         parts.append(part)
         left -= len(part)

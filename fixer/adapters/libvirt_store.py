@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fixer.errors import VirtfixError, printable
@@ -30,6 +31,7 @@ class LibvirtStore:
     def __init__(self, uri: str | None, *, writable: bool = False) -> None:
         """Connect to ``uri``, or as libvirt itself decides. Raises VirtfixError ``libvirt.connect``."""
         self._libvirt = _import_libvirt()
+        _check_test_file(uri or "")
         _start_events(self._libvirt, uri)
         self._writable = writable
         opener = self._libvirt.open if writable else self._libvirt.openReadOnly
@@ -125,7 +127,8 @@ class LibvirtStore:
 
 def message(error: Any) -> str:
     """Return what libvirt says of an error, on one line."""
-    return printable(error.get_error_message() or str(error), 300)
+    first = (error.get_error_message() or str(error)).partition("\n")[0]
+    return printable(first, 300)
 
 
 def _chooses(pattern: str, domain: DomainName) -> bool:
@@ -136,6 +139,15 @@ def _near(pattern: str, names: list[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 -- 4 ms that only an error needs
 
     return printable(next(iter(get_close_matches(pattern, names, 1, 0.6)), ""), 80)
+
+
+def _check_test_file(uri: str) -> None:
+    """Say that the file of a test:///FILE is not there before libxml2 does, in its own words."""
+    path = uri.removeprefix("test://")
+    if path != uri and path.startswith("/") and path not in {"/", "/default"} and not Path(path).is_file():
+        raise VirtfixError(
+            "libvirt.connect", "can not connect: there is no such file", where=uri, hint="check the URI"
+        )
 
 
 def _import_libvirt() -> Any:

@@ -9,20 +9,20 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fixer.adapters.file_store import create, problem, read_input
 from fixer.errors import VirtfixError
 from fixer.guest import osinfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fixer.guest.osinfo import Entry, Record, Snapshot
 
 # The database of 2022 has 800 files with 5 MB in all, the largest 100 KB.
 _MAX_FILE = 4 * 1024 * 1024
-_MAX_ALL = 256 * 1024 * 1024
+_MAX_ALL = 64 * 1024 * 1024
 _MAX_FILES = 50_000
 
 _SHORT_ID = re.compile(rb"<short-id>([^<]{1,200})</short-id>")
@@ -50,9 +50,13 @@ def system_folders() -> list[Path]:
 class OsinfoDb:
     """Answers what osinfo-db says of an OS, reading no more than the question needs."""
 
-    def __init__(self, path: str = "") -> None:
-        """Take the directory or archive ``path``, or what is installed or was synchronised."""
+    def __init__(self, path: str = "", tell: Callable[[VirtfixError], None] | None = None) -> None:
+        """Take the directory or archive ``path``, or what is installed or was synchronised.
+
+        ``tell`` is called with what is wrong with a snapshot, which is then not used.
+        """
         self._path = path
+        self._tell = tell
         self._opened = False
         self._snapshot: Snapshot | None = None
         self._folders: Folders | None = None
@@ -92,11 +96,18 @@ class OsinfoDb:
         folders = system_folders()
         if folders:
             self._folders = Folders(folders)
-        kept = snapshot_path()
-        if kept.is_file():
-            snapshot = osinfo.read_snapshot(read_input(str(kept)), str(kept))
-            if self._folders is None or snapshot.version >= self._folders.version:
-                self._snapshot = snapshot
+        snapshot = self._kept()
+        if snapshot is not None and (self._folders is None or snapshot.version >= self._folders.version):
+            self._snapshot = snapshot
+
+    def _kept(self) -> Snapshot | None:
+        path = snapshot_path()
+        try:
+            return osinfo.read_snapshot(read_input(str(path)), str(path)) if path.is_file() else None
+        except VirtfixError as error:  # it only adds to what is known
+            if self._tell is not None:
+                self._tell(error)
+            return None
 
 
 class Folders:
@@ -212,13 +223,17 @@ def _read_folders(folders: list[Path]) -> Iterator[Entry]:
 
 def _read_archive(path: str) -> Snapshot:
     """Read an archive as osinfo-db-export makes it: a top folder with VERSION and os/."""
-    import tarfile  # noqa: PLC0415 - one option needs it
+    import lzma  # noqa: PLC0415 - one option needs them
+    import tarfile  # noqa: PLC0415
+    import zlib  # noqa: PLC0415
 
     entries: list[Entry] = []
     version = "unknown"
     budget = _Budget(path)
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with Path(path).open("rb") as file:
+            bounded: Any = _Bounded(file, path)
+            archive = tarfile.open(fileobj=bounded, mode="r|")  # noqa: SIM115 - it holds nothing to close
             for member in archive:
                 budget.take(member.size)
                 parts = member.name.split("/")
@@ -233,7 +248,7 @@ def _read_archive(path: str) -> Snapshot:
                         entries.append(entry)
     except OSError as error:
         raise problem(error, path, "read") from None
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:
         raise VirtfixError(
             "osinfo.archive",
             f"can not be read as an archive: {error}",
@@ -241,6 +256,34 @@ def _read_archive(path: str) -> Snapshot:
             hint="give a directory or .tar.xz",
         ) from None
     return osinfo.compile_snapshot(version, entries)
+
+
+class _Bounded:
+    """An archive decompressed as it is read, up to what a database may have: also what stands between files."""
+
+    def __init__(self, file: Any, where: str) -> None:
+        import bz2  # noqa: PLC0415 - one option needs them
+        import gzip  # noqa: PLC0415
+        import lzma  # noqa: PLC0415
+
+        head = file.read(6)
+        file.seek(0)
+        openers = ((b"\xfd7zXZ\0", lzma.open), (b"\x1f\x8b", gzip.open), (b"BZh", bz2.open))
+        opener = next((opener for magic, opener in openers if head.startswith(magic)), None)
+        self._stream = file if opener is None else opener(file)
+        self._left = _MAX_ALL
+        self._where = where
+
+    def read(self, size: int) -> bytes:
+        if size > self._left:
+            raise _too_large(self._where)
+        data: bytes = self._stream.read(size)
+        self._left -= len(data)
+        return data
+
+
+def _too_large(where: str) -> VirtfixError:
+    return VirtfixError("osinfo.size", "is larger than any osinfo-db", where=where, hint="give an osinfo-db")
 
 
 class _Budget:
@@ -254,9 +297,7 @@ class _Budget:
         self._bytes += size
         self._files += 1
         if size > _MAX_FILE or self._bytes > _MAX_ALL or self._files > _MAX_FILES:
-            raise VirtfixError(
-                "osinfo.size", "is larger than any osinfo-db", where=self._where, hint="give an osinfo-db"
-            )
+            raise _too_large(self._where)
 
 
 def _read_file(file: Path) -> Entry | None:

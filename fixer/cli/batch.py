@@ -70,9 +70,13 @@ def run(paths: list[str], job: Job, *, jobs: int) -> Iterator[Outcome]:
     yield from _with_progress(outcomes, len(paths)) if len(paths) >= _PARALLEL_FROM else outcomes
 
 
+# Mistakes that lie elsewhere than in the domain's XML, and name their own place.
+_ELSEWHERE = ("file.", "inspection.", "libvirt.", "osinfo.", "policy-")
+
+
 def failure(path: str, error: VirtfixError) -> Outcome:
     """Turn a user's mistake into an outcome, so that the other files go on."""
-    told = error if error.code.startswith("file.") else error.at(shown(path))
+    told = error if error.code.startswith(_ELSEWHERE) else error.at(shown(path))
     return Outcome(path, "error", notes=f"virtfix: {told}\n")
 
 

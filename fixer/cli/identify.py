@@ -46,7 +46,7 @@ def run(paths: list[str], settings: Settings, form: str, width: int) -> Exit:
         sys.stdout.writelines(f"{line}\n" for line in _lines(path, domain, identity, width))
     if form == "json":
         value = told[0] if len(paths) == 1 and told else told
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(value, indent=2) + "\n")
     return Exit.ERROR if failed else Exit.UNRESOLVED if unknown else Exit.DONE
 
 

@@ -11,6 +11,7 @@ from fixer.adapters import policy_files
 from fixer.cli.exit_codes import Exit
 from fixer.cli.wiring import DEVICE_KINDS, Settings, build_knowledge, check_builds
 from fixer.errors import VirtfixError, printable
+from fixer.guest.knowledge import Knowledge
 from fixer.policy.builds import settle
 from fixer.policy.ids import Pattern
 from fixer.policy.model import KINDS
@@ -20,7 +21,6 @@ from fixer.report import facts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fixer.guest.knowledge import Knowledge
     from fixer.guest.osinfo import Snapshot
     from fixer.policy.match import PolicySet
     from fixer.policy.model import GuestCapabilities
@@ -50,9 +50,10 @@ def _known(knowledge: Knowledge, *, osinfo: bool) -> Iterator[GuestCapabilities]
     policies = knowledge.policies
     for release in (release for shelf in policies.shelves for release in shelf.releases):
         ids = (name for text in release.osinfo for name in Pattern.of(text).names())
-        named = (found for name in ids if (found := policies.release(name)) and found[0] == release)
+        named = next((name for name in ids if (found := policies.release(name)) and found[0] == release), "")
         # A release that a later one hides has no id left; one that is all globs is shown by the first.
-        yield capabilities(*next(named, (release, release.osinfo[0])))
+        guest = knowledge.find(named) if named else None
+        yield guest or capabilities(release, release.osinfo[0])
     whole = _whole(knowledge) if osinfo else None
     for record in whole.records() if whole is not None else ():
         key = record.ids[0] if record.ids else record.uri
@@ -113,6 +114,7 @@ def check(paths: list[str]) -> Exit:
     from fixer.policy.load import load  # noqa: PLC0415 - the shipped policies are compiled
 
     base = policy_files.shipped()
+    source = database.OsinfoDb()
     failed = False
     for path in paths:
         try:
@@ -122,12 +124,29 @@ def check(paths: list[str]) -> Exit:
             continue
         for name, data in files:
             try:
-                base = load([(name, data)], base)
+                checked = load([(name, data)], base)
+                _check_systems(checked, base, source)
             except VirtfixError as error:
                 failed = _told(error)
                 continue
+            base = checked
             sys.stdout.write(f"{printable(name)}: right\n")
     return Exit.ERROR if failed else Exit.DONE
+
+
+def _check_systems(checked: PolicySet, before: PolicySet, source: database.OsinfoDb) -> None:
+    """Refuse a mapping to an OS that nobody knows, which no plan could use."""
+    knowledge = Knowledge(checked, source)
+    for entry in checked.mapping[len(before.mapping) :]:
+        if knowledge.find(entry.os) is None:
+            near = knowledge.near(entry.os)
+            hint = f"did you mean {' or '.join(near)}?" if near else "virtfix policy list shows what is known"
+            raise VirtfixError(
+                "policy-invalid",
+                f'nobody knows the operating system "{entry.os}"',
+                where=entry.where,
+                hint=hint,
+            )
 
 
 def _told(error: VirtfixError) -> bool:
@@ -152,7 +171,8 @@ def diff(old: str, new: str, form: str, *, alone: bool, detailed: bool) -> Exit:
         _print_json([change.to_json() for change in changes])
     else:
         sys.stdout.writelines(f"{change.text}\n" for change in changes)
-        sys.stderr.write(f"virtfix: {len({change.os for change in changes})} operating systems change\n")
+        count = len({change.os for change in changes})
+        sys.stderr.write(f"virtfix: {count} operating system{'s' * (count != 1)} with another verdict\n")
     return Exit.PENDING if detailed and changes else Exit.DONE
 
 
@@ -174,7 +194,8 @@ def test(settings: Settings) -> Exit:
     for one in found:
         sys.stderr.write(f"virtfix: {printable(one.where)}: {printable(one.what)}\n")
     total = len(policies.expected)
-    told = "all hold" if not found else f"{len(found)} answers are otherwise"
+    wrong = len({one.entry for one in found})
+    told = "all hold" if not found else f"{total - wrong} hold, {wrong} do not"
     sys.stdout.write(f"{total} expectations: {told}\n")
     return Exit.ERROR if found else Exit.DONE
 
@@ -197,4 +218,4 @@ def sync(path: str) -> Exit:
 
 
 def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -83,7 +83,7 @@ def check(
         list[str], typer.Argument(metavar="FILE...", help="Policy files, or directories of them.")
     ],
 ) -> None:
-    """Check policy files: each mistake with line, column and the nearest right word."""
+    """Check policy files: the first mistake of each, with line, column and the nearest right word."""
     from fixer.cli import policy as command  # noqa: PLC0415
 
     raise typer.Exit(command.check(files))

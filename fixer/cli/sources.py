@@ -76,7 +76,7 @@ def _inspected(domain: Domain, settings: Settings) -> Seen:
     A domain's name never makes a path: the names in the directory are compared with it.
     """
     from fixer.adapters.file_store import read_input  # noqa: PLC0415
-    from fixer.guest.clues import Seen, of_inspection  # noqa: PLC0415
+    from fixer.guest.clues import MAX_REPORT, Seen, of_inspection  # noqa: PLC0415
 
     clues: list[Clue] = []
     for given in settings.inspections:
@@ -87,7 +87,7 @@ def _inspected(domain: Domain, settings: Settings) -> Seen:
             if not name:
                 continue
             path = os.path.join(given, name)
-        clues += of_inspection(read_input(path), path)
+        clues += of_inspection(read_input(path, MAX_REPORT), path)
     return Seen(tuple(clues))
 
 

@@ -61,12 +61,22 @@ def build_knowledge(settings: Settings) -> Knowledge:
     from fixer.guest.knowledge import Knowledge  # noqa: PLC0415
 
     policies = policy_files.shipped()
-    stated = (*settings.policies, *settings.mappings)
-    if stated:
+    if settings.policies or settings.mappings:
         from fixer.policy.load import load  # noqa: PLC0415 - the shipped policies are compiled
 
-        policies = load(policy_files.user_files(stated), policies)
-    return Knowledge(policies, OsinfoDb(settings.osinfo_db))
+        policies = load(policy_files.user_files(settings.policies), policies)
+        before = len(policies.mapping)
+        for name, data in policy_files.user_files(settings.mappings):
+            policies = load([(name, data)], policies)
+            if len(policies.mapping) == before:
+                hint = "give other policies by --policy"
+                raise VirtfixError("policy-kind", "is no mapping of domains", where=name, hint=hint)
+            before = len(policies.mapping)
+    return Knowledge(policies, OsinfoDb(settings.osinfo_db, tell=_tell))
+
+
+def _tell(error: VirtfixError) -> None:
+    sys.stderr.write(f"virtfix: {error}\n")
 
 
 @lru_cache(maxsize=1)

@@ -166,17 +166,18 @@ def digest(data: bytes) -> str:
     return "sha256:" + sha256(data).hexdigest()
 
 
-def parse(data: bytes, root: str = "domain") -> Document:
-    """Parse domain XML, or another document of libvirt's world whose root element is ``root``.
+def parse(data: bytes, root: str = "domain", limit: int = MAX_BYTES) -> Document:
+    """Parse domain XML, or another document of at most ``limit`` bytes whose root element is ``root``.
 
     Raises VirtfixError with a place ``LINE:COLUMN`` for what is too large, too deep, not well-formed,
     carries a document type (entities could hide in it) or has another root.
     """
-    if len(data) > MAX_BYTES:
+    if len(data) > limit:
+        of_a_domain = ", the most that libvirt takes for a domain" if root == "domain" else ""
         raise VirtfixError(
             "document.size",
-            f"larger than {MAX_BYTES // 1024 // 1024} MiB, the most that libvirt takes for a domain",
-            hint="give one domain XML a file",
+            f"larger than {limit // 1024 // 1024} MiB{of_a_domain}",
+            hint="give one domain XML a file" if root == "domain" else _PRODUCERS[root],
         )
     source, encoding = _to_utf8(data)
     return Document(data, source, encoding, root)
@@ -258,7 +259,7 @@ def _tree(source: bytes) -> Node:
             "document.doctype",
             "has a document type declaration, which could hide entities",
             where=_place(parser),
-            hint="remove the <!DOCTYPE ...>; domain XML needs none",
+            hint="remove the <!DOCTYPE ...>; nothing here needs one",
         )
 
     parser.StartElementHandler = start

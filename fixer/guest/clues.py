@@ -104,37 +104,39 @@ _MAX_VALUE = 200
 
 def _of_platforms(domain: Domain) -> Iterator[Clue]:
     metadata = domain.root.find("metadata")
-    for holder in metadata.children if metadata is not None else ():
-        namespace = _namespace(holder, (metadata, domain.root)).lower() if metadata is not None else ""
-        if "libosinfo.org" in namespace:
+    if metadata is None:
+        return
+    for holder in metadata.children:
+        namespace = _namespace(holder, (metadata, domain.root)).lower()
+        platform = next((name for mark, name in _PLATFORMS if mark in namespace), "")
+        if platform:
+            yield from _of_platform(platform, list(_properties(holder)))
+
+
+def _of_platform(platform: str, properties: list[tuple[str, str, Node]]) -> Iterator[Clue]:
+    version = next((value for key, value, _ in properties if key == "os_version"), "")
+    for key, value, node in properties:
+        if key not in _OS_NAMES or not value or len(value) > _MAX_VALUE:
             continue
-        platform = next((name for mark, name in _PLATFORMS if mark in namespace), "other")
-        properties = dict(_properties(holder))
-        version = properties.get("os_version", ("", 0))[0]
-        for key, (value, line) in properties.items():
-            if key not in _OS_NAMES or not value or len(value) > _MAX_VALUE:
-                continue
-            said, ids = value, names.of_platform(value)
-            if key == "os_distro" and version:
-                said, ids = f"{value} {version}", (*names.of_os_release(value, version), *ids)
-            if ids:
-                yield Clue("platform", f"the {platform} metadata (line {line})", said, ids)
+        said, ids = value, names.of_platform(value)
+        if key == "os_distro" and version:
+            said, ids = f"{value} {version}", (*names.of_os_release(value, version), *ids)
+        if ids:
+            yield Clue("platform", f"the {platform} metadata (line {node.line})", said, ids)
 
 
-def _properties(holder: Node) -> Iterator[tuple[str, tuple[str, int]]]:
-    """Yield (local name, (value, line)) of elements, attributes and <property name='NAME'>VALUE</property>."""
+def _properties(holder: Node) -> Iterator[tuple[str, str, Node]]:
+    """Yield (local name, value, where) of elements, attributes and <property name='NAME'>VALUE</property>."""
     for node in holder.iter():
-        name = node.name.rpartition(":")[2].lower()
+        name = _local(node.name).lower()
         if name == "property" and "name" in node.attrs:
-            yield node.attrs["name"].lower(), (node.attrs.get("value", node.text).strip(), node.line)
+            yield node.attrs["name"].lower(), node.attrs.get("value", node.text).strip(), node
             continue
         if node.text:
-            yield name, (node.text, node.line)
+            yield name, node.text, node
         for key, value in node.attrs.items():
-            if name in _OS_NAMES and key in {"id", "name", "value"}:
-                yield name, (value.strip(), node.line)
-            else:
-                yield key.rpartition(":")[2].lower(), (value.strip(), node.line)
+            named = name in _OS_NAMES and key in {"id", "name", "value"}
+            yield name if named else _local(key).lower(), value.strip(), node
 
 
 def _namespace(node: Node, outer: Iterable[Node]) -> str:
@@ -176,15 +178,21 @@ def _local(name: str) -> str:
 # --- virt-inspector ----------------------------------------------------------------------------------
 
 
+# Reports with icons and thousands of packages have some MiB.
+MAX_REPORT = 64 * 1024 * 1024
+
+
 def of_inspection(data: bytes, where: str) -> tuple[Clue, ...]:
     """Return a clue for each OS of a virt-inspector report (virt-inspector(1), XML format).
 
     Raises VirtfixError for what is no such report.
     """
     try:
-        root = parse(data, root="operatingsystems").root
+        root = parse(data, root="operatingsystems", limit=MAX_REPORT).root
     except VirtfixError as error:
-        raise error.at(where) from None
+        place = error.at(where)
+        hint = "give the output of virt-inspector"
+        raise VirtfixError("inspection.xml", place.summary, where=place.where, hint=hint) from None
     clues = tuple(_inspected(node, where) for node in root.findall("operatingsystem"))
     if not clues:
         raise VirtfixError(

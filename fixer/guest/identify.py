@@ -155,10 +155,12 @@ def _named(
         items.append(_observed(observation))
         interface, conflict = _proved(interface, clue, guest, observation)
         conflicts += filter(None, (conflict,))
+    used = _used_builds(guest, weighed.builds)
+    for product, build in weighed.builds.items():
+        items.append(_about_build(product, build, guest, used=product in used))
     if assume:
         by = "--os" if clue.kind == "option" else clue.by.partition(" (")[0]
         items.append(_spoken("assumed", f"--assume {assume} is not needed: {by} names the guest", "idle"))
-    used = _used_builds(guest, weighed.builds)
     return GuestIdentity(
         guest.id, guest._replace(interface=interface), tuple(items), clue.kind, tuple(conflicts), used
     )
@@ -229,6 +231,11 @@ def _observed(observation: Observation) -> Evidence:
 
 def _spoken(kind: str, sentence: str, use: str) -> Evidence:
     return Evidence(kind, "", sentence, "", "", "", use)
+
+
+def _about_build(product: str, build: str, guest: GuestCapabilities, *, used: bool) -> Evidence:
+    what = "answers for it hang on that" if used else f"nothing that is known of {guest.name} hangs on it"
+    return _spoken("build", f"{product} {printable(build, 60)}: {what}", "taken" if used else "idle")
 
 
 def _used_builds(guest: GuestCapabilities, builds: Mapping[str, str]) -> Mapping[str, str]:

@@ -61,6 +61,10 @@ def of_os_release(name: str, version: str, pretty: str = "") -> tuple[str, ...]:
     major, _, minor = version.partition(".")
     if family == "centos" and "stream" in pretty.lower():
         return (f"centos-stream{major}",)
+    if family == "windows":
+        return tuple(filter(None, (_OVIRT_WINDOWS.get(version.replace(" ", ""), ""),)))
+    if family == "ubuntu" and len(minor) == 1:  # an inspection gives 14.04 as the numbers 14 and 4
+        version = f"{major}.0{minor}"
     if family in {"sles", "sled", "sle"}:
         # SUSE writes 12.5 for 12 SP5; from 15 on libosinfo has one family for both products.
         family = "sle" if major.isdecimal() and int(major) >= 15 else family

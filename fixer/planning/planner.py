@@ -82,13 +82,18 @@ def who_is(
     A machine that virtfix does not judge needs no guest, and so no --os that is right, but for ``always``.
     """
     option = request.os if always or domain.machine.applicable else None
+    mapping = request.knowledge.policies.mapping
+    clues = gather(domain, option, mapping, seen)
+    remarks = list(seen.remarks)
+    if mapping and not any(clue.kind == "mapping" for clue in clues):
+        remarks.append("no entry of the mapping fits this domain")
     return identify(
-        gather(domain, option, request.knowledge.policies.mapping, seen),
+        clues,
         request.assume,
         request.knowledge,
         observation=seen.observation,
         builds=request.builds,
-        remarks=seen.remarks,
+        remarks=remarks,
     )
 
 
@@ -311,10 +316,9 @@ def _without_guest(domain: Domain, identity: GuestIdentity) -> Plan:
         return _untouched(
             domain, guest, Skip("guest", "unknown, and no device would change for a legacy guest")
         )
+    told = "; ".join(identity.evidence) if identity.items else "nothing says which OS the guest runs"
     raise VirtfixError(
         "guest.unknown",
-        "nothing says which OS the guest runs"
-        if not identity.id
-        else f"no policy knows the guest '{identity.id}'",
+        f"which OS the guest runs is not known: {told}",
         hint="give --os ID (as 'rhel6.9'), or --assume legacy|modern",
     )

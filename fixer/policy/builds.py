@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 KERNEL, VIRTIO_WIN = PRODUCTS = ("kernel", "virtio-win")
 
-# DriverVer of a virtio-win INF: 62.77.104.17100 is build 171 (virtio-win-pkg-scripts, data/old-drivers).
+# A build as virtio-win numbers its packages, 0.1.171-1 or 171; and DriverVer of an INF, where 62.77.104.17100 is
+# build 171 (virtio-win-pkg-scripts, data/old-drivers). Other numbers (Red Hat's 1.9.x) follow another count.
+_PACKAGE = re.compile(r"(?:0\.1\.)?(\d{1,3})(?:-\d{1,3})?")
 _DRIVER_VER = re.compile(r"\d{2,3}\.\d+\.10[0-9]\.(\d{1,3})\d\d")
 _LEADING = re.compile(r"\d{1,9}(?:[.-]\d{1,9})*")
 
@@ -27,11 +29,8 @@ def parse(product: str, text: str) -> ids.Version:
     """
     text = text.strip()
     if product == VIRTIO_WIN:
-        driver = _DRIVER_VER.fullmatch(text)
-        if driver is not None:
-            return 0, 1, int(driver[1])
-        if text.isdecimal() and text.isascii() and len(text) < 10:
-            return 0, 1, int(text)
+        build = _PACKAGE.fullmatch(text) or _DRIVER_VER.fullmatch(text)
+        return (0, 1, int(build[1])) if build is not None else ()
     found = _LEADING.match(text)
     return tuple(int(part) for part in re.split(r"[.-]", found[0])) if found else ()
 

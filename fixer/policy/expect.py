@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
 
 class Broken(NamedTuple):
-    """One expectation that does not hold: ``FILE:LINE:COLUMN`` and what is otherwise."""
+    """One answer that is not the expected one: ``FILE:LINE:COLUMN``, what is otherwise, the number of the entry."""
 
     where: str
     what: str
+    entry: int
 
 
 def broken(policies: PolicySet, today: str) -> list[Broken]:
     """Return the expectations that do not hold. ``today`` is the date for rules that end."""
     found = []
-    for entry in policies.expected:
+    for number, entry in enumerate(policies.expected):
         for node, what in _CHECKS[entry.kind](policies, entry, today):
-            found.append(Broken(f"{entry.file}:{node.mark.line + 1}:{node.mark.column + 1}", what))
+            where = f"{entry.file}:{node.mark.line + 1}:{node.mark.column + 1}"
+            found.append(Broken(where, what, number))
     return found
 
 

@@ -13,12 +13,14 @@ from fixer.policy import builds, ids
 from fixer.policy.check import check, near
 from fixer.policy.match import Expected, PolicySet
 from fixer.policy.model import KINDS, Mapped, Rule, Selector, SitePreferences
-from fixer.policy.release import Release, read_release
+from fixer.policy.release import GROUPS, read_release
 from fixer.policy.shelf import Shelf
 from fixer.policy.yamltext import Node, place, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from fixer.policy.release import Release
 
 
 def load(files: Iterable[tuple[str, bytes]], base: PolicySet | None = None) -> PolicySet:
@@ -38,8 +40,8 @@ class _Loader:
     """Takes one file after the other; each may build on those before."""
 
     def __init__(self, base: PolicySet) -> None:
-        self._shelves = base.shelves
-        self._releases: list[Release] = []
+        self._before = base
+        self._shelf = Shelf([])
         self._profiles = base.all_profiles
         self._mapping = list(base.mapping)
         self._expected = list(base.expected)
@@ -56,7 +58,9 @@ class _Loader:
             self._expected += [Expected(name, kind, node) for node in root.keys["expect"].items]
 
     def result(self) -> PolicySet:
-        shelves = (*self._shelves, Shelf(tuple(self._releases))) if self._releases else self._shelves
+        shelves = self._before.shelves
+        if len(self._shelf.releases):
+            shelves = (*shelves, self._shelf)
         return PolicySet(shelves, self._profiles, tuple(self._mapping), tuple(self._expected))
 
     def _add_releases(self, name: str, root: Node) -> None:
@@ -70,17 +74,13 @@ class _Loader:
             base = self._base(name, node.keys["like"]) if "like" in node.keys else None
             if base is None and "interface" not in node.keys:
                 raise _invalid(name, node, 'missing key "interface" in a release that is like no other')
-            self._releases.append(read_release(name, family, sources, node, base))
+            self._shelf.add(read_release(name, family, sources, node, base))
 
     def _base(self, name: str, like: Node) -> Release:
-        for release in reversed(self._releases):
-            if any(ids.Pattern.of(text).matches(like.text) for text in release.osinfo):
-                return release
-        before = PolicySet(self._shelves, {})
-        found = before.release(like.text)
+        found = self._shelf.find(like.text.lower()) or self._before.release(like.text.lower())
         if found is not None:
             return found[0]
-        meant = near(like.text, (*before.known(), *Shelf(self._releases).known()))
+        meant = near(like.text, (*self._before.known(), *self._shelf.known()))
         hint = (
             f'did you mean "{meant}"?' if meant else "it must stand above, or in a file that is loaded before"
         )
@@ -89,7 +89,9 @@ class _Loader:
 
 def _check_facts(name: str, release: Node, sources: dict[str, str]) -> None:
     """Check what the format as data can not say: sources are listed, since-versions are versions."""
-    for member in release.keys.values():
+    for key, member in release.keys.items():
+        if key in GROUPS:
+            _check_kinds(name, member)
         for fact in (member, *member.keys.values()):
             parts = fact.keys
             if "source" not in parts:
@@ -101,9 +103,24 @@ def _check_facts(name: str, release: Node, sources: dict[str, str]) -> None:
                 raise _invalid(name, source, f'unknown source "{printable(source.text, 60)}"', hint)
             if "since" in parts and not ids.version(parts["since"].text):
                 raise _invalid(name, parts["since"], f'"{printable(parts["since"].text, 60)}" is no version')
-            for key in ("legacy-until", "needs"):
-                if key in parts:
-                    _check_build(name, parts[key])
+            for until in ("legacy-until", "needs"):
+                if until in parts:
+                    _check_build(name, parts[until])
+
+
+def _check_kinds(name: str, group: Node) -> None:
+    """Check that no kind is stated twice, as by "rng, net" and "rng"."""
+    seen: set[str] = set()
+    for names, node in group.keys.items():
+        for kind in (part.strip(" ") for part in names.split(",")):
+            if kind in seen:
+                raise VirtfixError(
+                    "policy-invalid",
+                    f'"{kind}" is stated twice',
+                    where=place(name, node.key),
+                    hint="keep one",
+                )
+            seen.add(kind)
 
 
 def _check_build(name: str, node: Node) -> None:
@@ -169,6 +186,8 @@ def _preferences(name: str, keys: dict[str, Node], base: SitePreferences) -> dic
 
 def _rule(name: str, node: Node) -> Rule:
     keys = node.keys
+    if not keys.keys() - {"match", "kinds", "until"}:
+        raise _invalid(name, node, "the rule says nothing", "add strategy, hotplug, forbid, ... or exclude")
     if "exclude" in keys and "until" not in keys:
         raise _invalid(
             name, keys["exclude"], "an exclusion ends some day", "add until: with its last day, as 2027-03-31"

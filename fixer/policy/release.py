@@ -56,8 +56,9 @@ def read_release(
         name=keys["name"].text,
         family=family,
         file=file,
-        osinfo=_texts(node, "osinfo"),
-        uris=_texts(node, "uri"),
+        # Who asks is asked in lower case.
+        osinfo=tuple(text.lower() for text in _texts(node, "osinfo")),
+        uris=tuple(text.lower() for text in _texts(node, "uri")),
         facts=facts,
         dated=dated,
         sources={**base.sources, **sources} if base is not None and base.sources != sources else sources,

@@ -39,6 +39,11 @@ def _list(items: Spec, description: str) -> Spec:
     return {"type": "array", "items": items, "description": description}
 
 
+def _some(items: Spec, description: str) -> Spec:
+    """Return a list that holds something: an empty one would name all or none, and nobody knows which."""
+    return {**_list(items, description), "minItems": 1}
+
+
 def _object(properties: Spec, required: tuple[str, ...], description: str = "") -> Spec:
     spec: Spec = {"type": "object", "properties": properties, "additionalProperties": False}
     if required:
@@ -106,13 +111,10 @@ DEFS: dict[str, Spec] = {
 DEFS["release"] = _object(
     {
         "name": _text("The name for a person."),
-        "osinfo": {
-            **_list(
-                _text("An id, a glob (rhel8.*), a range (rhel6.0..rhel6.10) or an open range (fedora24..)."),
-                "libosinfo short ids. The last release that matches wins.",
-            ),
-            "minItems": 1,
-        },
+        "osinfo": _some(
+            _text("An id, a glob (rhel8.*), a range (rhel6.0..rhel6.10) or an open range (fedora24..)."),
+            "libosinfo short ids. The last release that matches wins.",
+        ),
         "uri": _list(_text("A URI or a glob."), "libosinfo URIs whose last two parts do not make the id."),
         "like": _text("The id of an earlier release whose facts hold unless stated here."),
         "kernel": _ref("version"),
@@ -148,8 +150,8 @@ _EXPECTED_GUEST: Spec = _object(
 _PRICE: Spec = {"type": "integer", "minimum": 0, "maximum": 1_000_000}
 _GLOBS = "; * stands for any run of characters."
 _DOMAIN: Spec = {
-    "name": _list(_text("A name or a glob."), "Names of domains" + _GLOBS),
-    "uuid": _list(_text("A UUID."), "UUIDs of domains."),
+    "name": _some(_text("A name or a glob."), "Names of domains" + _GLOBS),
+    "uuid": _some(_text("A UUID."), "UUIDs of domains."),
     "metadata": {
         "type": "object",
         "additionalProperties": _text("A value or a glob."),
@@ -157,7 +159,7 @@ _DOMAIN: Spec = {
     },
 }
 _OS: Spec = {
-    "os": _list(_text("An id, a glob, a range: as in osinfo."), "Operating systems by libosinfo id.")
+    "os": _some(_text("An id, a glob, a range: as in osinfo."), "Operating systems by libosinfo id.")
 }
 
 _RULE: Spec = _object(
@@ -165,7 +167,7 @@ _RULE: Spec = _object(
         "match": _object(
             {**_DOMAIN, **_OS}, (), "Each key that is given must fit; without any, all domains."
         ),
-        "kinds": _list(_words(model.KINDS), "The driver kinds that it is about; without any, all."),
+        "kinds": _some(_words(model.KINDS), "The driver kinds that it is about; without any, all."),
         "strategy": _words(model.REMEDIES, "Use this remedy wherever it is feasible."),
         "hotplug": {"type": "boolean", "description": "Whether the kinds must stay hot-pluggable."},
         "forbid": _list(_words(model.REMEDIES), "Remedies that are not used."),

@@ -24,9 +24,31 @@ class Shelf:
     __slots__ = ("_ranges", "index", "releases")
 
     def __init__(self, releases: Sequence[Release], index: Index | None = None) -> None:
-        self.releases = releases
-        self.index = _index(releases) if index is None else index
+        self.releases = releases if index is not None else list(releases)
+        self.index = {"exact": {}, "ranges": {}, "globs": [], "uris": []} if index is None else index
+        # Patterns of a family, read when one of its ids is asked for.
         self._ranges: dict[str, list[tuple[ids.Pattern, int]]] = {}
+        if index is None:
+            for number, release in enumerate(releases):
+                self._enter(number, release)
+
+    def add(self, release: Release) -> None:
+        """Put one more release behind the others."""
+        assert isinstance(self.releases, list), "a compiled shelf is whole"
+        self.releases.append(release)
+        self._enter(len(self.releases) - 1, release)
+
+    def _enter(self, number: int, release: Release) -> None:
+        self.index["uris"] += [(text, number) for text in release.uris]
+        for text in release.osinfo:
+            pattern = ids.Pattern.of(text)
+            if pattern.low:
+                self.index["ranges"].setdefault(pattern.family, []).append((text, number))
+                self._ranges.setdefault(pattern.family, []).append((pattern, number))
+            elif "*" in text:
+                self.index["globs"].append((text, number))
+            else:
+                self.index["exact"][text] = number
 
     def find(self, os_id: str) -> tuple[Release, str] | None:
         """Return the release and the id under which it matches a short id or URI."""
@@ -52,38 +74,14 @@ class Shelf:
         return best
 
     def _of_family(self, family: str) -> list[tuple[ids.Pattern, int]]:
-        if family not in self.index["ranges"]:
-            return []
         if family not in self._ranges:
-            pairs = self.index["ranges"][family]
+            pairs = self.index["ranges"].get(family, ())
             self._ranges[family] = [(ids.Pattern.of(text), number) for text, number in pairs]
         return self._ranges[family]
 
     def known(self) -> tuple[str, ...]:
         """Return the ids that the releases name, ranges spelled out, each once, in their order."""
-        names = (
-            name
-            for release in self.releases
-            for text in release.osinfo
-            for name in ids.Pattern.of(text).names()
-            if "*" not in text or self._number(name) >= 0  # the stem of a glob need not fit it
-        )
+        patterns = (ids.Pattern.of(text) for release in self.releases for text in release.osinfo)
+        # The stem of a glob need not fit it: rhel8.* does not name rhel8.
+        names = (name for pattern in patterns for name in pattern.names() if pattern.matches(name))
         return tuple(dict.fromkeys(names))
-
-
-def _index(releases: Sequence[Release]) -> Index:
-    exact: dict[str, int] = {}
-    ranges: dict[str, list[tuple[str, int]]] = {}
-    globs: list[tuple[str, int]] = []
-    uris: list[tuple[str, int]] = []
-    for number, release in enumerate(releases):
-        uris += [(text, number) for text in release.uris]
-        for text in release.osinfo:
-            pattern = ids.Pattern.of(text)
-            if pattern.low:
-                ranges.setdefault(pattern.family, []).append((text, number))
-            elif "*" in text:
-                globs.append((text, number))
-            else:
-                exact[text] = number
-    return {"exact": exact, "ranges": ranges, "globs": globs, "uris": uris}

@@ -85,7 +85,7 @@ def read(name: str, data: bytes) -> Node:
     YAML than policies need (tags, anchors, aliases, several documents, deep nesting).
     """
     if len(data) > MAX_BYTES:
-        raise _syntax(name, f"the file has {len(data)} bytes; a policy has at most {MAX_BYTES}")
+        raise _syntax(name, f"the file has more than {MAX_BYTES} bytes, the most that a policy has")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from generate import generate
@@ -53,6 +54,45 @@ def test_every_plan_for_a_legacy_guest_holds_the_invariants(
         assert error.code in FULL, xml
         return
     check_invariants(xml, made, guest, **asked)
+
+
+ruled = st.fixed_dictionaries(
+    {
+        "keep_address": st.frozensets(st.sampled_from(("block", "net", "scsi", "balloon")), max_size=2),
+        "forbid_by_kind": st.dictionaries(
+            st.sampled_from(("block", "net", "scsi")), st.frozensets(st.sampled_from(STRATEGIES)), max_size=2
+        ),
+        "excluded": st.dictionaries(
+            st.sampled_from(("net", "console", "rng")), st.just("the owner says so"), max_size=2
+        ),
+        "strategy_by_kind": st.dictionaries(
+            st.sampled_from(("block", "net", "scsi")), st.sampled_from(STRATEGIES), max_size=2
+        ),
+    }
+)
+
+
+@BOUNDED
+@given(seed=seeds, guest=st.sampled_from(LEGACY), rules=ruled)
+def test_what_a_site_rules_holds_in_every_plan(seed: int, guest: str, rules: dict[str, Any]) -> None:
+    """Kept addresses stay, forbidden remedies are not used, what is left alone is left alone; the proof holds."""
+    xml = generate(Random(seed))
+    try:
+        made = plan(xml, guest, **rules)
+    except VirtfixError as error:
+        assert error.code in FULL, xml
+        return
+    for change in made.changes:
+        driver = change.driver
+        assert change.remedy not in rules["forbid_by_kind"].get(driver, ())
+        assert driver not in rules["excluded"]
+        if driver in rules["keep_address"] and change.listed:
+            assert change.address_before == change.address_after
+    for device in made.domain.modes:
+        if device.driver in rules["excluded"] and device.address is not None:
+            assert made.after.by_key[device.key].address == device.address
+    for skip in made.skips:
+        assert skip.reason == "the owner says so"
 
 
 @BOUNDED

@@ -69,6 +69,31 @@ def test_an_inspection_decides_by_the_kernel(
     assert value["status"] == status
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--os", "centos7", "--kernel", "5.14"), "kernel 5.14: answers for it hang on that"),
+        (("--os", "win7", "--kernel", "5.14"), "kernel 5.14: nothing that is known of Windows 7"),
+        (("--os-map", SAMPLES / "fleet.yaml"), "no entry of the mapping fits this domain"),
+    ],
+)
+def test_what_decided_and_what_did_not_is_said(
+    virtfix: Run, arguments: tuple[object, ...], said: str
+) -> None:
+    assert said in " ".join(virtfix("plan", RHEL6, *arguments).text.split())
+
+
+def test_a_broken_snapshot_is_told_and_not_used(virtfix: Run, tmp_path: Path) -> None:
+    place = tmp_path / "virtfix" / "osinfo.json"
+    place.parent.mkdir()
+    place.write_text("{")
+    done = virtfix("identify", RHEL6, "--os", "zeta1", "--assume", "legacy", XDG_DATA_HOME=str(tmp_path))
+    assert done.code == 0
+    assert (
+        done.err == f"virtfix: {place}: is no snapshot of osinfo-db; make it again by 'virtfix policy sync'\n"
+    )
+
+
 def test_reports_of_a_directory_are_found_by_name(virtfix: Run, tmp_path: Path) -> None:
     """A domain's name is compared with the names there: it never makes a path."""
     (tmp_path / "build6.xml").write_text(REPORT.format("229"))
@@ -95,6 +120,12 @@ def test_one_report_for_several_domains_is_refused(virtfix: Run, tmp_path: Path)
         (("plan", "--all", "--domain", "x"), 2, "--domain or --all, not both"),
         (("plan", RHEL6, "--kernel", "x"), 2, "--kernel: 'x' is no version; write it as 3.10.0-327"),
         (("plan", RHEL6, "--os-map", "/nosuch"), 1, "/nosuch: can not read"),
+        (
+            ("plan", RHEL6, "--os-map", SAMPLES / "site.yaml"),
+            1,
+            "is no mapping of domains; give other policies by --policy",
+        ),
+        (("plan", RHEL6, "--virtio-win", "1.9.24"), 2, "--virtio-win: '1.9.24' is no version"),
         (("identify", "/nosuch"), 1, "/nosuch: can not read"),
         (("plan", "--connect", "nosuch:///", "--all"), 1, "can not connect"),
     ],

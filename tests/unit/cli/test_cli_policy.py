@@ -169,6 +169,13 @@ def test_check_tells_right_and_wrong_files(virtfix: Run, tmp_path: Path) -> None
     assert "nosuch.yaml: can not read" in second
 
 
+def test_check_refuses_a_mapping_to_what_nobody_knows(virtfix: Run, tmp_path: Path) -> None:
+    file = written(tmp_path, "format: 1\nkind: mapping\ndomains:\n  - {match: {name: [x]}, os: rehl6.9}\n")
+    done = virtfix("policy", "check", file)
+    assert done.code == 1
+    assert f'{file}:4: nobody knows the operating system "rehl6.9"; did you mean rhel6.9' in done.error_line()
+
+
 def test_check_lets_files_build_on_one_another(virtfix: Run, tmp_path: Path) -> None:
     """Later files of one call may be like releases of earlier ones."""
     first = written(tmp_path, GUESTS)
@@ -185,7 +192,7 @@ def test_diff_names_what_changes(virtfix: Run, tmp_path: Path) -> None:
     changed = written(tmp_path, GUESTS.replace("acme3", "rhel6.9").replace("like: rhel6.9", "like: rhel6.8"))
     done = virtfix("policy", "diff", "shipped", changed)
     assert done.text.splitlines() == ["rhel6.9: interface legacy -> modern", "rhel6.9: uefi yes -> no"]
-    assert done.err == "virtfix: 1 operating systems change\n"
+    assert done.err == "virtfix: 1 operating system with another verdict\n"
     assert virtfix("policy", "diff", "shipped", changed, "--detailed-exitcode").code == 3
     assert virtfix("policy", "diff", "shipped", "shipped", "--detailed-exitcode").code == 0
     value = json.loads(virtfix("policy", "diff", changed, "shipped", "--format", "json").out)
@@ -213,7 +220,7 @@ def test_broken_expectations_are_told_with_their_place(virtfix: Run, tmp_path: P
     done = virtfix("policy", "test", file)
     assert done.code == 1
     assert done.err == f"virtfix: {file}:12:28: acme3: interface is modern, expected legacy\n"
-    assert done.text.endswith("1 answers are otherwise\n")
+    assert done.text.endswith(" hold, 1 do not\n")
 
 
 def test_sync_makes_a_snapshot_that_is_used(virtfix: Run, tmp_path: Path) -> None:
@@ -246,7 +253,7 @@ def test_hostile_policies_cost_a_line(virtfix: Run, tmp_path: Path) -> None:
         "bomb.yaml": (bomb, 'the anchor "&a" is not allowed'),
         "tag.yaml": ("!!python/object/apply:os.system ['x']", 'the tag "tag:yaml.org,2002:python'),
         "deep.yaml": ("[" * 5000, "nesting deeper than 12"),
-        "large.yaml": ("#" * 50_000_000, "a policy has at most 2000000"),
+        "large.yaml": ("#" * 50_000_000, "more than 2000000 bytes, the most that a policy has"),
     }
     for name, (text, message) in cases.items():
         done = virtfix("policy", "check", written(tmp_path, text, name))

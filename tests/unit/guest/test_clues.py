@@ -54,6 +54,7 @@ VAGRANT = '<vagrant:vm xmlns:vagrant="http://vagrant-libvirt"><vagrant:box>{}</v
         (NOVA.format("rhel", "6.9"), "rhel6.9", "OpenStack"),
         (NOVA.format("sles", "12.1"), "sles12sp1", "OpenStack"),
         (NOVA.format("ubuntu14.04", ""), "ubuntu14.04", "OpenStack"),
+        (NOVA.format("windows", "2008r2"), "win2k8r2", "OpenStack"),
         (OVIRT.format("rhel_6x64"), "rhel6", "oVirt"),
         (OVIRT.format("windows_2008R2x64"), "win2k8r2", "oVirt"),
         (OVIRT.format("windows_xp"), "winxp", "oVirt"),
@@ -84,7 +85,7 @@ def test_platforms_that_name_no_system(shipped: PolicySet, value: str) -> None:
 
 
 def test_foreign_metadata_is_no_clue() -> None:
-    assert gather(domain('<a:b xmlns:a="urn:x" id="rhel6.9"><c>rhel6.9</c></a:b>'), None, ()) == []
+    assert gather(domain('<a:b xmlns:a="urn:x" id="rhel6.9"><os>rhel6.9</os></a:b>'), None, ()) == []
 
 
 TAGS = (
@@ -184,6 +185,8 @@ WINDOWS = (
             {"virtio-win": "0.1.208"},
         ),
         (linux("sles", "11.4"), "sles11sp4", {}),
+        # Numbers, not texts: 14.04 comes as 14 and 4.
+        (linux("ubuntu", "14.4"), "ubuntu14.04", {}),
     ],
 )
 def test_inspection_reports(shipped: PolicySet, system: str, os_id: str, builds: dict[str, str]) -> None:
@@ -210,7 +213,7 @@ def test_a_report_of_two_systems_gives_two_clues() -> None:
         (b"<operatingsystems/>", "r.xml: names no operating system"),
         (b"<!DOCTYPE x [<!ENTITY a 'b'>]><operatingsystems/>", "document type declaration"),
         (b"<operatingsystems>" + b"<a>" * 300, "nested deeper"),
-        (b"x" * (5 * 1024 * 1024), "larger than 4 MiB"),
+        (b"x" * (65 * 1024 * 1024), "larger than 64 MiB"),
     ],
 )
 def test_bad_reports_are_told(data: bytes, message: str) -> None:

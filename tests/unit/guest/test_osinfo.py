@@ -260,6 +260,20 @@ def test_hostile_archives_are_refused(tmp_path: Path, members: dict[str, bytes],
         osinfo_db.compile_path(archive(tmp_path / "db.tar.xz", members))
 
 
+@pytest.mark.parametrize("kind", ["w:gz", "w:bz2"])
+def test_what_stands_between_files_is_bounded_too(tmp_path: Path, kind: str) -> None:
+    """A header of 100 MB (PAX) in an archive of some kB is not read into memory."""
+    path = tmp_path / "bomb.tar"
+    with tarfile.open(path, kind, format=tarfile.PAX_FORMAT) as made:
+        made.addfile(tarfile.TarInfo("a/README"))
+        member = tarfile.TarInfo("b")
+        member.pax_headers = {"comment": "x" * 100_000_000}
+        made.addfile(member)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(VirtfixError, match="larger than any osinfo-db"):
+        osinfo_db.compile_path(str(path))
+
+
 @pytest.mark.parametrize("data", [b"", b"hello", b"\xfd7zXZ\0garbage"])
 def test_what_is_no_archive_is_told(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "db.tar.xz").write_bytes(data)

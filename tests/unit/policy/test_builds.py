@@ -19,11 +19,16 @@ from fixer.policy.model import Fact, GuestCapabilities
         ("kernel", "", ()),
         ("kernel", "9" * 50, (999999999,)),
         ("virtio-win", "0.1.171", (0, 1, 171)),
-        ("virtio-win", "0.1.171-1", (0, 1, 171, 1)),
+        ("virtio-win", "0.1.171-1", (0, 1, 171)),
         ("virtio-win", "171", (0, 1, 171)),
         ("virtio-win", "62.77.104.17100", (0, 1, 171)),
         ("virtio-win", "100.85.104.20800", (0, 1, 208)),
         ("virtio-win", "latest", ()),
+        # Other counts of the same driver: Red Hat's products, the first ISOs, DriverVer before 2016.
+        ("virtio-win", "1.9.24", ()),
+        ("virtio-win", "1.1.16", ()),
+        ("virtio-win", "6.0.0.10", ()),
+        ("virtio-win", "215.0.0.0", ()),
     ],
 )
 def test_parse(product: str, text: str, numbers: tuple[int, ...]) -> None:

@@ -147,13 +147,14 @@ def test_interface(shipped: PolicySet, os_id: str, interface: str) -> None:
 @pytest.mark.parametrize(
     ("os_id", "kind", "value", "confidence"),
     [
-        ("rhel6.3", "scsi", "no", "likely"),
-        ("rhel6.4", "scsi", "yes", "likely"),
-        ("rhel6.10", "scsi", "yes", "likely"),
-        ("rhel6", "scsi", "yes", "likely"),
-        ("rhel6-unknown", "scsi", "yes", "likely"),
-        ("centos6.3", "scsi", "no", "likely"),
-        ("ol6.4", "scsi", "yes", "likely"),
+        ("rhel6.2", "scsi", "no", "confirmed"),
+        ("rhel6.3", "scsi", "yes", "confirmed"),
+        ("rhel6.4", "scsi", "yes", "confirmed"),
+        ("rhel6.10", "scsi", "yes", "confirmed"),
+        ("rhel6", "scsi", "yes", "confirmed"),
+        ("rhel6-unknown", "scsi", "yes", "confirmed"),
+        ("centos6.2", "scsi", "no", "confirmed"),
+        ("ol6.4", "scsi", "yes", "confirmed"),
         ("rhel8.1", "fs", "no", "confirmed"),
         ("rhel8.10", "fs", "yes", "confirmed"),
         ("rhel6.9", "block", "yes", "confirmed"),
@@ -181,7 +182,7 @@ def test_driver(shipped: PolicySet, os_id: str, kind: str, value: str, confidenc
 def test_open_minor_is_said(shipped: PolicySet) -> None:
     guest = shipped.find("rhel6")
     assert guest is not None
-    assert guest.drives("scsi").note.startswith("from release 6.4 on, which this id leaves open")
+    assert guest.drives("scsi").note.startswith("from release 6.3 on, which this id leaves open")
 
 
 @pytest.mark.parametrize(

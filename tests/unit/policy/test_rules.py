@@ -108,7 +108,10 @@ def test_kinds_are_excluded_alone() -> None:
         ("rules:\n  - {strategie: bridge}\n", 'did you mean "strategy"?'),
         ("rules:\n  - {match: {nmae: [x]}}\n", 'did you mean "name"?'),
         ("rules:\n  - {match: {name: db}}\n", "wants a list"),
-        ("rules:\n  - {match: {os: ['rhel6..fedora7']}}\n", "is no range of one family"),
+        ("rules:\n  - {match: {os: ['rhel6..fedora7']}, hotplug: no}\n", "is no range of one family"),
+        ("rules:\n  - {}\n", "the rule says nothing"),
+        ("rules:\n  - {match: {name: []}, hotplug: no}\n", "rules[0].match.name is empty"),
+        ("rules:\n  - {kinds: [], hotplug: no}\n", "rules[0].kinds is empty"),
         ("rules:\n  - {kinds: [nett]}\n", 'did you mean "net"?'),
         ("rules:\n  - {kinds: [net], weights: {bridge: 1}}\n", "weights hold for a whole domain"),
         ("keep-address: [disk]\n", '"disk" is no value of keep-address[0]'),
@@ -243,6 +246,22 @@ def test_expectations_of_guests() -> None:
         "t1: gpu is unknown, expected no",
         "t1: interface is modern, expected legacy",
     ]
+
+
+def test_capitals_are_folded() -> None:
+    """An id is asked for in lower case, however the policy writes it."""
+    again = GUEST.replace("osinfo: [t1]", "osinfo: [T1, 'Beta*', Gam1..Gam5]").partition("expect:")[0]
+    again += "  - {name: U, osinfo: [u1], like: T1}\n"
+    found = load([("g.yaml", again.encode())])
+    assert all(found.find(os_id) for os_id in ("t1", "T1", "beta9", "Gam3", "u1"))
+
+
+def test_a_kind_is_stated_once() -> None:
+    twice = GUEST.replace(
+        "      block: {", '      "net, block": {value: no, source: s, confidence: likely}\n      block: {'
+    )
+    with pytest.raises(VirtfixError, match='"block" is stated twice'):
+        load([("g.yaml", twice.encode())])
 
 
 @pytest.mark.parametrize("build", ["kernal 4.0", "kernel", "4.0 kernel", "virtio-win new"])
