@@ -11,11 +11,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fixer.domain.state import State
 from fixer.errors import VirtfixError, printable
 from fixer.policy.ids import glob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class DomainName(NamedTuple):
@@ -86,6 +87,60 @@ class LibvirtStore:
         except libvirt.libvirtError as error:
             raise self.failed(error, uuid) from None
 
+    def state(self, uuid: str) -> State:
+        """Return what a domain is doing. Raises VirtfixError."""
+        libvirt, domain = self._libvirt, self.domain(uuid)
+        try:
+            active = bool(domain.isActive())
+            return State(
+                persistent=bool(domain.isPersistent()),
+                active=active,
+                paused=active and domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED,
+                managed_save=_asked(domain.hasManagedSaveImage, libvirt),
+                snapshots=_asked(domain.snapshotNum, libvirt),
+                checkpoints=len(_asked(domain.listAllCheckpoints, libvirt) or ()),
+                job=_job(domain, libvirt) if active else "",
+            )
+        except libvirt.libvirtError as error:
+            raise self.failed(error, domain.name()) from None
+
+    def define(self, xml: bytes, *, validate: bool) -> None:
+        """Define a domain, held against libvirt's schema where ``validate``. Raises VirtfixError."""
+        libvirt = self._libvirt
+        flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE if validate else 0
+        try:
+            self._connection.defineXMLFlags(xml.decode(), flags)
+        except libvirt.libvirtError as error:
+            raise self.failed(error, "defining") from None
+
+    def undefine(self, uuid: str) -> None:
+        """Undefine a domain that did not exist before; its NVRAM file stays. Raises VirtfixError."""
+        libvirt = self._libvirt
+        try:
+            self.domain(uuid).undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+        except libvirt.libvirtError as error:
+            raise self.failed(error, uuid) from None
+
+    def remove_managed_save(self, uuid: str) -> None:
+        try:
+            self.domain(uuid).managedSaveRemove(0)
+        except self._libvirt.libvirtError as error:
+            raise self.failed(error, uuid) from None
+
+    def live_xml(self, uuid: str) -> bytes:
+        """Return the XML of a running domain as it runs. Raises VirtfixError."""
+        try:
+            return str(self.domain(uuid).XMLDesc(0)).encode()
+        except self._libvirt.libvirtError as error:
+            raise self.failed(error, uuid) from None
+
+    def public_xml(self, uuid: str) -> bytes:
+        """Return the inactive XML as a reader gets it, without secrets. Raises VirtfixError."""
+        try:
+            return str(self.domain(uuid).XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE)).encode()
+        except self._libvirt.libvirtError as error:
+            raise self.failed(error, uuid) from None
+
     def domain(self, uuid: str) -> Any:
         """Return libvirt's own domain. Raises VirtfixError ``libvirt.gone``."""
         try:
@@ -123,6 +178,28 @@ class LibvirtStore:
     @staticmethod
     def _name_of(domain: Any) -> DomainName:
         return DomainName(domain.UUIDString(), domain.name())
+
+
+def _asked(question: Callable[[], Any], libvirt: Any) -> Any:
+    """Return an answer; nothing where the driver does not know of such a thing (libvirt's test driver)."""
+    try:
+        return question()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
+            return 0
+        raise
+
+
+def _job(domain: Any, libvirt: Any) -> str:
+    """Return what an active domain is busy with, '' where it is not."""
+    try:
+        kind = domain.jobInfo()[0]
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in {libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_INVALID}:
+            return ""
+        raise
+    busy = {libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED}
+    return "a migration, save or backup is under way" if kind in busy else ""
 
 
 def message(error: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,11 +18,11 @@ from fixer.cli.options import (
     Connect,
     Detailed,
     Domains,
-    Files,
     GuestAgent,
     Hotplug,
     Inspection,
     Jobs,
+    JsonL,
     Kernel,
     Mapping,
     MaybeFiles,
@@ -31,10 +31,14 @@ from fixer.cli.options import (
     OsinfoDb,
     Policy,
     Recursive,
+    State,
     Strategy,
+    TargetCapabilities,
     TextOrJson,
     Validate,
     VirtioWin,
+    Wait,
+    Yes,
     choice,
     screen,
     settings,
@@ -42,6 +46,10 @@ from fixer.cli.options import (
 from fixer.cli.options import paths as chosen
 from fixer.cli.policy_app import app as policy_app
 from fixer.errors import VirtfixError
+
+if TYPE_CHECKING:
+    from fixer.cli.redefine import Wishes
+    from fixer.cli.wiring import Settings
 
 # More domains than this are shown by one line each.
 _COMPACT_FROM = 10
@@ -90,6 +98,7 @@ def plan(
     policy: Policy = None,
     strategy: Strategy = None,
     hotplug: Hotplug = None,
+    target_capabilities: TargetCapabilities = "",
     format_: Annotated[
         str, typer.Option("--format", "-f", metavar="text|diff|xml|json", help="What to print.")
     ] = "text",
@@ -120,6 +129,7 @@ def plan(
         strategy=strategy,
         hotplug=hotplug,
         explain=explain,
+        target=target_capabilities,
     )
     from fixer.cli import plan as command  # noqa: PLC0415 - commands load what they use
 
@@ -184,19 +194,48 @@ def identify(
 
 @app.command()
 def apply(
-    files: Files,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE...]", help="Domain XML files, or saved plans.", show_default=False),
+    ] = None,
+    domain: Domains = None,
+    every: All = False,
     output_dir: Annotated[
-        str, typer.Option("--output-dir", metavar="DIR", help="Write every result there.")
+        str, typer.Option("--output-dir", metavar="DIR", help="Files: write every result there.")
     ] = "",
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Replace the files, each in one step.")
+        bool, typer.Option("--in-place", help="Files: replace them, each in one step.")
+    ] = False,
+    define: Annotated[
+        bool, typer.Option("--define", help="Files: define the results on the connection.")
     ] = False,
     backup_suffix: Annotated[
         str, typer.Option("--backup-suffix", metavar="SUFFIX", help="With --in-place: keep the old file so.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite other files in --output-dir.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Write no domain that has unresolved findings.")
+        bool, typer.Option("--strict", help="Change no domain that has unresolved findings.")
+    ] = False,
+    yes: Yes = False,
+    canary: Annotated[
+        int,
+        typer.Option("--canary", metavar="N", min=0, help="Change N domains, then ask before the others."),
+    ] = 0,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=0, help="Take the first N domains only.")
+    ] = 0,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave these out; repeatable.")
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first domain that fails or is blocked.")
+    ] = False,
+    remove_managed_save: Annotated[
+        bool,
+        typer.Option("--remove-managed-save", help="Of domains that are named: give up their saved memory."),
+    ] = False,
+    make_persistent: Annotated[
+        bool, typer.Option("--make-persistent", help="Define transient domains too, which makes them stay.")
     ] = False,
     os_id: Os = None,
     assume: Assume = None,
@@ -211,13 +250,21 @@ def apply(
     policy: Policy = None,
     strategy: Strategy = None,
     hotplug: Hotplug = None,
+    target_capabilities: TargetCapabilities = "",
+    format_: TextOrJson = "text",
+    jsonl: JsonL = False,
+    state_dir: State = "",
+    wait: Wait = 0,
     detailed_exitcode: Detailed = False,
     jobs: Jobs = 0,
     recursive: Recursive = False,
     validate: Validate = False,
+    color: Color = "auto",
 ) -> None:
-    """Write what plan shows: into a directory, or in place."""
-    if bool(output_dir) == in_place:
+    """Carry out what plan shows: redefine domains, or write files."""
+    choice("--format", format_, ("text", "json"))
+    to_files = bool(output_dir) or in_place
+    if bool(output_dir) and in_place:
         raise VirtfixError("usage.target", "give either --output-dir DIR or --in-place")
     if backup_suffix and (not in_place or "/" in backup_suffix):
         raise VirtfixError("usage.suffix", "--backup-suffix goes with --in-place and holds no '/'")
@@ -235,13 +282,182 @@ def apply(
         policy=policy,
         strategy=strategy,
         hotplug=hotplug,
+        target=target_capabilities,
     )
-    from fixer.adapters.file_store import expand  # noqa: PLC0415
-    from fixer.cli import apply as command  # noqa: PLC0415
+    if to_files:
+        if domain or every:
+            raise VirtfixError("usage.target", "--output-dir and --in-place are for files")
+        if not files:
+            raise VirtfixError("usage.source", "nothing to write", hint="give domain XML files")
+        from fixer.adapters.file_store import expand  # noqa: PLC0415
+        from fixer.cli import apply as command  # noqa: PLC0415
 
-    target = command.Target(output_dir, backup_suffix, force, strict, validate)
-    paths = list(expand(files, recursive=recursive))
-    raise typer.Exit(command.run(paths, wanted, target, jobs=jobs, detailed=detailed_exitcode))
+        target = command.Target(output_dir, backup_suffix, force, strict, validate)
+        paths = list(expand(files, recursive=recursive))
+        raise typer.Exit(command.run(paths, wanted, target, jobs=jobs, detailed=detailed_exitcode))
+    if remove_managed_save and (every or not domain or any("*" in name for name in domain)):
+        raise VirtfixError(
+            "usage.managed-save",
+            "the memory of a managed save is lost for good",
+            where="--remove-managed-save",
+            hint="name each domain: --domain NAME, without globs",
+        )
+    from fixer.cli.redefine import Wishes  # noqa: PLC0415
+    from fixer.execution.apply import Allowed  # noqa: PLC0415
+
+    shown = screen(color)
+    wishes = Wishes(
+        yes,
+        "jsonl" if jsonl else format_,
+        canary,
+        limit,
+        tuple(exclude or ()),
+        fail_fast,
+        wait,
+        state_dir,
+        Allowed(remove_managed_save, make_persistent, strict),
+        shown.width,
+        shown.color,
+    )
+    raise typer.Exit(
+        _redefine(files, domain, wanted, wishes, every=every, define=define, detailed=detailed_exitcode)
+    )
+
+
+def _redefine(
+    files: list[str] | None,
+    domain: list[str] | None,
+    wanted: Settings,
+    wishes: Wishes,
+    *,
+    every: bool,
+    define: bool,
+    detailed: bool,
+) -> Exit:
+    """Send apply to where its domains come from: saved plans, files to define, or connections."""
+    from fixer.cli import saved  # noqa: PLC0415 - commands load what they use
+
+    if files and not (domain or every):
+        if define:
+            from fixer.cli.wiring import build_request  # noqa: PLC0415
+
+            return saved.run_files(files, build_request(wanted), wanted, wishes, detailed=detailed)
+        if all(map(saved.is_plan, files)):
+            return saved.run_plans(files, wanted, wishes, detailed=detailed)
+        raise VirtfixError(
+            "usage.target", "what to do with the results? give --output-dir DIR, --in-place or --define"
+        )
+    if define:
+        raise VirtfixError("usage.target", "--define is for files")
+    from fixer.cli import redefine  # noqa: PLC0415
+
+    paths = chosen(files, domain, wanted, everything=every, recursive=False, writable=True)
+    return redefine.run(paths, wanted, wishes, detailed=detailed)
+
+
+@app.command()
+def status(
+    domain: Domains = None,
+    every: All = False,
+    os_id: Os = None,
+    assume: Assume = None,
+    kernel: Kernel = "",
+    virtio_win: VirtioWin = "",
+    os_map: Mapping = None,
+    inspection: Inspection = None,
+    osinfo_db: OsinfoDb = "",
+    connect: Connect = None,
+    guest_agent: GuestAgent = False,
+    negotiated: Negotiated = False,
+    policy: Policy = None,
+    format_: TextOrJson = "text",
+    state_dir: State = "",
+    detailed_exitcode: Detailed = False,
+) -> None:
+    """Tell which domains are right, run with old devices, or have them again."""
+    choice("--format", format_, ("text", "json"))
+    wanted = settings(
+        os_id=os_id,
+        assume=assume,
+        kernel=kernel,
+        virtio_win=virtio_win,
+        os_map=os_map,
+        inspection=inspection,
+        osinfo_db=osinfo_db,
+        connect=connect,
+        guest_agent=guest_agent,
+        negotiated=negotiated,
+        policy=policy,
+    )
+    from fixer.cli import status as command  # noqa: PLC0415
+
+    paths = chosen(None, domain, wanted, everything=every or not domain, recursive=False, writable=True)
+    raise typer.Exit(command.run(paths, wanted, format_, state_dir, detailed=detailed_exitcode))
+
+
+@app.command()
+def history(
+    run: Annotated[
+        str, typer.Option("--run", metavar="ID", help="What became of each domain of this run.")
+    ] = "",
+    format_: TextOrJson = "text",
+    state_dir: State = "",
+) -> None:
+    """List the runs that changed domains."""
+    choice("--format", format_, ("text", "json"))
+    from fixer.cli import runs as command  # noqa: PLC0415
+
+    raise typer.Exit(command.history(run, state_dir, format_))
+
+
+@app.command()
+def rollback(
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="The run to undo.", show_default=False)] = "",
+    domain: Annotated[
+        str,
+        typer.Option(
+            "--domain", metavar="NAME|UUID", help="Only this domain; without a run: its last change."
+        ),
+    ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where a domain was changed since: that is lost.")
+    ] = False,
+    yes: Yes = False,
+    format_: TextOrJson = "text",
+    jsonl: JsonL = False,
+    state_dir: State = "",
+    wait: Wait = 0,
+    detailed_exitcode: Detailed = False,
+) -> None:
+    """Put back the definitions that a run replaced, byte for byte."""
+    choice("--format", format_, ("text", "json"))
+    if not run and not domain:
+        raise VirtfixError(
+            "usage.source", "what to put back? give a run, or --domain NAME", hint="virtfix history"
+        )
+    from fixer.cli import runs as command  # noqa: PLC0415
+    from fixer.cli.redefine import Wishes  # noqa: PLC0415
+
+    wishes = Wishes(yes=yes, form="jsonl" if jsonl else format_, wait=wait, state=state_dir)
+    raise typer.Exit(command.rollback(run, domain, wishes, force=force, detailed=detailed_exitcode))
+
+
+@app.command()
+def resume(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run that was cut off.")],
+    format_: TextOrJson = "text",
+    jsonl: JsonL = False,
+    state_dir: State = "",
+    wait: Wait = 0,
+    detailed_exitcode: Detailed = False,
+) -> None:
+    """Finish a run that was cut off."""
+    choice("--format", format_, ("text", "json"))
+    from fixer.cli import runs as command  # noqa: PLC0415
+    from fixer.cli.redefine import Wishes  # noqa: PLC0415
+
+    wishes = Wishes(yes=True, form="jsonl" if jsonl else format_, wait=wait, state=state_dir)
+    raise typer.Exit(command.resume(run, wishes, detailed=detailed_exitcode))
 
 
 @app.command()

@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections import deque
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -128,6 +129,17 @@ def _with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]
     if not sys.stderr.isatty():
         yield from outcomes
         return
+    errors = 0
+    with progress_bar(total) as advance:
+        for outcome in outcomes:
+            errors += outcome.status == "error"
+            advance(errors)
+            yield outcome
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar with counts and the time left on standard error; yield what to call for each thing done."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
@@ -139,9 +151,12 @@ def _with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total, errors=0)
-        errors = 0
-        for done, outcome in enumerate(outcomes, 1):
-            errors += outcome.status == "error"
-            if done % 50 == 0:
+        done = 0
+
+        def advance(errors: int) -> None:
+            nonlocal done
+            done += 1
+            if done % 50 == 0 or total < 1000:
                 bar.update(task, completed=done, errors=errors)
-            yield outcome
+
+        yield advance

@@ -53,8 +53,10 @@ OsinfoDb = Annotated[
     ),
 ]
 Connect = Annotated[
-    str | None,
-    typer.Option("--connect", "-c", metavar="URI", help="libvirt connection; default: libvirt's own."),
+    list[str] | None,
+    typer.Option(
+        "--connect", "-c", metavar="URI", help="libvirt connection; repeatable; default: libvirt's own."
+    ),
 ]
 GuestAgent = Annotated[
     bool, typer.Option("--guest-agent", help="Ask the agent of a running guest which system it is.")
@@ -84,6 +86,15 @@ Hotplug = Annotated[
     typer.Option(metavar="KIND", help="Kind that must keep hot-plug: disk, interface, scsi, all, ..."),
 ]
 
+TargetCapabilities = Annotated[
+    str,
+    typer.Option(
+        "--target-capabilities",
+        metavar="FILE|URI",
+        help="What the host offers that the domain will run on: its (domain) capabilities, or a connection to it.",
+    ),
+]
+
 # How to run.
 Detailed = Annotated[
     bool, typer.Option("--detailed-exitcode", help="Exit 3: changes pending; 4: unresolved.")
@@ -98,6 +109,17 @@ Validate = Annotated[
     bool, typer.Option("--validate", help="Check results against libvirt's installed schema.")
 ]
 Color = Annotated[str, typer.Option(metavar="auto|always|never", help="Colour; NO_COLOR is heeded.")]
+State = Annotated[
+    str,
+    typer.Option(
+        "--state-dir", metavar="DIR", help="Where runs are written down; default: /var/lib/virtfix, or XDG's."
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: for scripts.")]
+Wait = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for another run to end.")
+]
+JsonL = Annotated[bool, typer.Option("--jsonl", help="Print a JSON object a line, as each domain is done.")]
 TextOrJson = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="What to print.")]
 
 
@@ -110,13 +132,14 @@ def settings(
     os_map: list[str] | None = None,
     inspection: list[str] | None = None,
     osinfo_db: str = "",
-    connect: str | None = None,
+    connect: list[str] | None = None,
     guest_agent: bool = False,
     negotiated: bool = False,
     policy: list[str] | None = None,
     strategy: str | None = None,
     hotplug: list[str] | None = None,
     explain: bool = False,
+    target: str = "",
 ) -> Settings:
     """Return options as settings. Raises VirtfixError for a value that an option does not take."""
     from fixer.cli.wiring import Settings, driver_kinds  # noqa: PLC0415 - commands load what they use
@@ -138,15 +161,23 @@ def settings(
         tuple(os_map or ()),
         tuple(inspection or ()),
         osinfo_db,
-        connect,
+        connect[0] if connect else None,
         guest_agent,
         negotiated,
         time.strftime("%Y-%m-%d"),
+        tuple(connect or ()),
+        target,
     )
 
 
 def paths(
-    files: list[str] | None, domains: list[str] | None, wanted: Settings, *, everything: bool, recursive: bool
+    files: list[str] | None,
+    domains: list[str] | None,
+    wanted: Settings,
+    *,
+    everything: bool,
+    recursive: bool,
+    writable: bool = False,
 ) -> list[str]:
     """Return the files, or the domains of the connection. Raises VirtfixError for both or none."""
     if (domains or everything) and files:
@@ -156,7 +187,7 @@ def paths(
     if domains or everything:
         from fixer.cli.sources import chosen_domains  # noqa: PLC0415
 
-        return chosen_domains(wanted, domains or ())
+        return chosen_domains(wanted, domains or (), writable=writable)
     if not files:
         raise VirtfixError(
             "usage.source", "nothing to plan", hint="give domain XML files, or --domain NAME, or --all"

@@ -38,7 +38,7 @@ def run(paths: list[str], settings: Settings, view: View, *, out: str, jobs: int
     """Plan each path, show it, save it; return the exit code."""
     build_request(settings)  # a mistake in options or policies is told once, before any work
     sources.check_inspections(settings, paths)
-    if settings.guest_agent or settings.negotiated or any(isinstance(path, DomainRef) for path in paths):
+    if sources.asks_guest(settings) or any(isinstance(path, DomainRef) for path in paths):
         jobs = 1  # libvirt's connections do not cross a fork
     outcomes = batch.run(paths, Job(_prepare, _one, (settings, view)), jobs=jobs)
     tally = batch.Tally()
@@ -106,10 +106,10 @@ def plan_source(path: str, request: Request, settings: Settings) -> Plan:
     try:
         return make_plan(domain, request, seen)
     except ProofError as error:
-        raise _our_bug(error) from error
+        raise our_bug(error) from error
 
 
-def _our_bug(error: ProofError) -> VirtfixError:
+def our_bug(error: ProofError) -> VirtfixError:
     """Save what shows the bug and tell where; the plan is refused."""
     from fixer.adapters.file_store import save_evidence  # noqa: PLC0415
 

@@ -18,27 +18,56 @@ if TYPE_CHECKING:
 
 
 class DomainRef(str):
-    """A domain of the connection, in the place of a path: the text is what people see."""
+    """A domain of a connection, in the place of a path: the text is what people see."""
 
-    __slots__ = ("uuid",)
+    __slots__ = ("uri", "uuid")
     uuid: str
+    uri: str | None
 
     @classmethod
-    def of(cls, name: str, uuid: str) -> DomainRef:
+    def of(cls, name: str, uuid: str, uri: str | None = None) -> DomainRef:
         made = cls(name or uuid)
         made.uuid = uuid
+        made.uri = uri
         return made
 
 
-def chosen_domains(settings: Settings, patterns: Iterable[str]) -> list[str]:
-    """Return the domains of the connection that ``patterns`` choose, all without any. Raises VirtfixError."""
-    return [DomainRef.of(name, uuid) for uuid, name in store(settings).select(patterns)]
+def chosen_domains(settings: Settings, patterns: Iterable[str], *, writable: bool = False) -> list[str]:
+    """Return the domains of the connections that ``patterns`` choose, all without any. Raises VirtfixError.
+
+    A pattern has to choose a domain on one of the connections.
+    """
+    uris = settings.connections or (settings.connect,)
+    patterns = tuple(patterns)
+    found: list[str] = []
+    missing: VirtfixError | None = None
+    chosen: set[str] = set()
+    for uri in uris:
+        one = store(uri, writable=writable or asks_guest(settings))
+        for pattern in patterns or ("",):
+            try:
+                domains = one.select((pattern,) if pattern else ())
+            except VirtfixError as error:
+                if error.code != "libvirt.no-domain":
+                    raise
+                missing = missing or error
+                continue
+            chosen.add(pattern)
+            found += [DomainRef.of(name, uuid, uri) for uuid, name in domains]
+    if missing is not None and not chosen.issuperset(patterns):
+        raise missing
+    unique = {(ref.uri, ref.uuid): ref for ref in found if isinstance(ref, DomainRef)}
+    return list(unique.values())
+
+
+def asks_guest(settings: Settings) -> bool:
+    return settings.guest_agent or settings.negotiated
 
 
 def read(path: str, settings: Settings) -> bytes:
     """Return the XML of a file, of standard input, or of a domain of the connection. Raises VirtfixError."""
     if isinstance(path, DomainRef):
-        return store(settings).xml(path.uuid)
+        return store(path.uri or settings.connect, writable=asks_guest(settings)).xml(path.uuid)
     from fixer.adapters.file_store import read_input  # noqa: PLC0415
 
     return read_input(path)
@@ -51,23 +80,28 @@ def seen(path: str, domain: Domain, settings: Settings) -> Seen:
     found = NOTHING_SEEN
     if settings.inspections:
         found = found.plus(_inspected(domain, settings))
-    if settings.guest_agent or settings.negotiated:
+    if asks_guest(settings):
         from fixer.adapters.guest_probe import ask  # noqa: PLC0415 - loads libvirt
 
         uuid = path.uuid if isinstance(path, DomainRef) else domain.uuid
+        uri = (path.uri if isinstance(path, DomainRef) else None) or settings.connect
         asked = ask(
-            store(settings), uuid, domain.name, agent=settings.guest_agent, negotiated=settings.negotiated
+            store(uri, writable=True),
+            uuid,
+            domain.name,
+            agent=settings.guest_agent,
+            negotiated=settings.negotiated,
         )
         found = found.plus(asked)
     return found
 
 
-@lru_cache(maxsize=1)
-def store(settings: Settings) -> LibvirtStore:
-    """Return the connection, opened once a process. Only questions to the guest want it writable."""
+@lru_cache(maxsize=64)
+def store(uri: str | None, *, writable: bool) -> LibvirtStore:
+    """Return a connection, opened once a process. Questions to the guest, and changes, want it writable."""
     from fixer.adapters.libvirt_store import LibvirtStore  # noqa: PLC0415 - loads libvirt
 
-    return LibvirtStore(settings.connect, writable=settings.guest_agent or settings.negotiated)
+    return LibvirtStore(uri, writable=writable)
 
 
 def _inspected(domain: Domain, settings: Settings) -> Seen:

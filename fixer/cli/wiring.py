@@ -11,6 +11,7 @@ from fixer.errors import VirtfixError
 from fixer.policy.model import Rule, Selector
 
 if TYPE_CHECKING:
+    from fixer.adapters.state_dir import StateDir
     from fixer.guest.knowledge import Knowledge
     from fixer.planning.planner import Request
 
@@ -47,6 +48,8 @@ class Settings(NamedTuple):
     guest_agent: bool = False
     negotiated: bool = False
     today: str = ""
+    connections: tuple[str, ...] = ()  # all of them; ``connect`` is the first
+    target: str = ""  # file or URI that says what the host offers
 
     @property
     def builds(self) -> dict[str, str]:
@@ -122,6 +125,13 @@ def check_builds(settings: Settings) -> None:
             raise VirtfixError(
                 "usage.build", f"'{text}' is no version", where=f"--{product}", hint=f"write it as {example}"
             )
+
+
+def state_dir(given: str) -> StateDir:
+    """Return where runs are written down: --state-dir, or the place for this user."""
+    from fixer.adapters.state_dir import StateDir, state_root  # noqa: PLC0415 - commands that change domains only
+
+    return StateDir(state_root(given))
 
 
 def driver_kinds(names: tuple[str, ...]) -> frozenset[str]:

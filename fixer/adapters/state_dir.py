@@ -1,0 +1,223 @@
+"""Where runs are written down: one folder a run, with its journal and the XML that it replaced.
+
+/var/lib/virtfix for root, else virtfix below $XDG_STATE_HOME (XDG Base Directory Specification 0.8). Folders are
+for their owner only: the XML holds passwords.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from fixer.adapters.file_store import problem
+from fixer.errors import VirtfixError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def state_root(given: str = "") -> Path:
+    """Return the folder of all runs: ``given``, $VIRTFIX_STATE_DIR, or the place for this user."""
+    if given or os.environ.get("VIRTFIX_STATE_DIR"):
+        return Path(given or os.environ["VIRTFIX_STATE_DIR"]).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/virtfix")
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "virtfix"
+
+
+class StateDir:
+    """All runs of this machine, and the lock that lets one at a time change domains."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def runs(self) -> list[str]:
+        """Return the ids of the runs, the latest last."""
+        try:
+            return sorted(name for name in os.listdir(self.root / "runs") if _RUN.fullmatch(name))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise problem(error, str(self.root), "read") from None
+
+    def find(self, run: str) -> Run:
+        """Return a run by its id, or by the start of it. Raises VirtfixError ``run.unknown``."""
+        found = [name for name in self.runs() if name.startswith(run)] if run else []
+        if len(found) != 1:
+            what = "several runs begin with" if found else "there is no run"
+            raise VirtfixError("run.unknown", f"{what} '{run}'", hint="virtfix history lists the runs")
+        return Run(self.root / "runs" / found[0])
+
+    def create(self, facts: Mapping[str, Any]) -> Run:
+        """Make the folder of a new run and write down what it was asked for. Raises VirtfixError."""
+        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+        folder = self.root / "runs" / name
+        try:
+            _make_private(self.root)
+            _make_private(self.root / "runs")
+            folder.mkdir(mode=0o700)
+            (folder / "backup").mkdir(mode=0o700)
+            _write_new(folder / "run.json", json.dumps({"run": name, **facts}, indent=2).encode() + b"\n")
+            for path in (folder, self.root / "runs"):
+                _sync(path)
+        except OSError as error:
+            raise problem(error, str(folder), "write") from None
+        return Run(folder)
+
+    @contextlib.contextmanager
+    def locked(self, what: str, wait: float = 0) -> Iterator[None]:
+        """Hold the lock of this machine, waiting for it up to ``wait`` seconds. Raises VirtfixError ``run.locked``."""
+        path = self.root / "lock"
+        try:
+            _make_private(self.root)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise problem(error, str(path), "write") from None
+        try:
+            self._acquire(descriptor, wait)
+            os.truncate(descriptor, 0)
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            os.pwrite(descriptor, f"{what}, process {os.getpid()}, since {since}".encode(), 0)
+            yield
+        except OSError as error:
+            raise problem(error, str(path), "write") from None
+        finally:
+            os.close(descriptor)
+
+    def _acquire(self, descriptor: int, wait: float) -> None:
+        end = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < end:
+                    time.sleep(0.2)
+                    continue
+                holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace") or "another run"
+                raise VirtfixError(
+                    "run.locked",
+                    f"another run is changing domains: {holder}",
+                    hint="wait for it: --wait SECONDS",
+                ) from None
+            return
+
+
+class Run:
+    """One run: what it was asked for, its journal, its backups. Also a Journal for execution."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.id = folder.name
+        self._descriptor = -1
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._descriptor = os.open(self.folder / "journal.jsonl", flags, 0o600)
+            # A line that was cut off by the end of its writer must not swallow the next one.
+            os.write(self._descriptor, b"\n")
+        except OSError as error:
+            raise problem(error, str(self.folder), "write") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Return what the run was asked for. Raises VirtfixError."""
+        try:
+            value = json.loads((self.folder / "run.json").read_bytes())
+        except OSError as error:
+            raise problem(error, str(self.folder), "read") from None
+        except ValueError:
+            raise VirtfixError(
+                "run.broken", "is no description of a run", where=str(self.folder / "run.json")
+            ) from None
+        return value if isinstance(value, dict) else {}
+
+    def journal(self) -> bytes:
+        """Return the journal, a JSON object a line. Raises VirtfixError."""
+        try:
+            return (self.folder / "journal.jsonl").read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise problem(error, str(self.folder), "read") from None
+
+    def keep(self, uuid: str, data: bytes) -> str:
+        """Store XML as it was, on disk before anything else happens, and return its name."""
+        assert _UUID.fullmatch(uuid), "libvirt makes these"
+        number = 0
+        while True:
+            name = f"backup/{uuid}{f'.{number}' if number else ''}.xml"
+            try:
+                _write_new(self.folder / name, data)
+                _sync(self.folder / "backup")
+            except FileExistsError:
+                if (self.folder / name).read_bytes() == data:
+                    return name
+                number += 1  # the same UUID on another connection, or another definition
+            except OSError as error:
+                raise problem(error, str(self.folder / name), "write") from None
+            else:
+                return name
+
+    def backup(self, name: str) -> bytes:
+        """Return XML that ``keep`` stored. Raises VirtfixError."""
+        try:
+            return (self.folder / "backup" / Path(name).name).read_bytes()
+        except OSError as error:
+            raise problem(error, str(self.folder / name), "read") from None
+
+    def write(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Append an event and wait until it is on disk. Raises VirtfixError."""
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}).encode() + b"\n"
+        try:
+            with self._lock:
+                written = os.write(self._descriptor, line)
+                if written != len(line):
+                    os.write(self._descriptor, line[written:])
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise problem(error, str(self.folder / "journal.jsonl"), "write") from None
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a file that must not be there yet, to disk, for its owner only; nothing half remains."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

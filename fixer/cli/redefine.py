@@ -1,0 +1,324 @@
+"""virtfix apply on libvirt: plans, shows, asks, redefines, and writes down what it does."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fixer.cli import sources
+from fixer.cli.exit_codes import Exit
+from fixer.cli.sources import DomainRef
+from fixer.cli.wiring import Settings, build_request, state_dir
+from fixer.domain.document import digest
+from fixer.domain.model import read_domain
+from fixer.errors import VirtfixError, printable
+from fixer.execution.apply import Allowed, Result, Status, Target, apply_one
+from fixer.planning.planner import make_plan
+from fixer.planning.prove import ProofError
+from fixer.policy.ids import glob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from fixer.adapters.state_dir import Run
+    from fixer.planning.plan import Plan
+    from fixer.planning.planner import Request
+
+# Domains that are under way at once: libvirt works on them side by side, and the disk syncs side by side.
+_THREADS = 4
+_SHOWN = 10  # more domains than this are shown by one line each before asking
+_PROGRESS_FROM = 20
+
+
+class Wishes(NamedTuple):
+    """How to go about it. ``form`` is text, json or jsonl; ``canary`` changes so many first and then asks."""
+
+    yes: bool = False
+    form: str = "text"
+    canary: int = 0
+    limit: int = 0
+    exclude: tuple[str, ...] = ()
+    fail_fast: bool = False
+    wait: float = 0
+    state: str = ""
+    allowed: Allowed = Allowed()
+    width: int = 80
+    color: bool = False
+
+
+class Job(NamedTuple):
+    """One domain to be redefined, and how its plan is made."""
+
+    reference: DomainRef
+    target: Target
+    make: Callable[[bytes], Plan]
+
+
+def run(paths: Sequence[str], settings: Settings, wishes: Wishes, *, detailed: bool) -> Exit:
+    """Redefine domains of connections; return the exit code. Raises VirtfixError before anything is changed."""
+    request = build_request(settings)
+    jobs = [planned_now(ref, request, settings) for ref in paths if isinstance(ref, DomainRef)]
+    return carry_out(jobs, settings, wishes, detailed=detailed)
+
+
+def carry_out(jobs: list[Job], settings: Settings, wishes: Wishes, *, detailed: bool) -> Exit:
+    jobs = [job for job in jobs if not any(glob(pattern, job.target.name) for pattern in wishes.exclude)]
+    if wishes.limit:
+        jobs = jobs[: wishes.limit]
+    state = state_dir(wishes.state)
+    if not wishes.yes:
+        jobs = _asked(jobs, wishes)
+        if not jobs:
+            return Exit.DONE
+    with state.locked("virtfix apply", wishes.wait):
+        asked = {
+            "command": "apply",
+            "settings": settings._asdict(),
+            "allowed": wishes.allowed._asdict(),
+            "domains": [
+                [job.reference.uri, job.target.uuid, job.target.name, job.target.digest] for job in jobs
+            ],
+        }
+        with state.create(asked) as made:
+            results = _guarded(made, _all(jobs, made, wishes), len(jobs))
+            return report(results, wishes, len(jobs), made.id, detailed=detailed)
+
+
+def planned_now(reference: DomainRef, request: Request, settings: Settings) -> Job:
+    def make(data: bytes) -> Plan:
+        domain = read_domain(data)
+        return proved(lambda: make_plan(domain, request, sources.seen(reference, domain, settings)))
+
+    return Job(reference, Target(reference.uuid, str(reference)), make)
+
+
+def proved(make: Callable[[], Plan]) -> Plan:
+    """Return a plan; one that failed its own checks is told as a bug of virtfix."""
+    try:
+        return make()
+    except ProofError as error:
+        from fixer.cli.plan import our_bug  # noqa: PLC0415 - the rare way
+
+        raise our_bug(error) from error
+
+
+def store_of(reference: DomainRef) -> Any:
+    """Return the writable connection of a domain."""
+    return sources.store(reference.uri, writable=True)
+
+
+# --- Before anything is changed -----------------------------------------------------------------------
+
+
+def _asked(jobs: list[Job], wishes: Wishes) -> list[Job]:
+    """Show what would change and ask; return the jobs with the digests of what was shown, [] for a no."""
+    if not sys.stdin.isatty():
+        raise VirtfixError(
+            "apply.unasked",
+            "nobody can be asked: standard input is no terminal",
+            hint="give --yes to change domains",
+        )
+    from fixer.report import text  # noqa: PLC0415
+
+    shown = 0
+    ready: list[Job] = []
+    for job in jobs:
+        try:
+            before = store_of(job.reference).xml(job.target.uuid)
+            plan = job.make(before)
+        except VirtfixError as error:
+            sys.stderr.write(f"virtfix: {error.at(str(job.reference))}\n")
+            continue
+        if not plan.pending:
+            continue
+        shown += 1
+        if shown <= _SHOWN:
+            sys.stdout.write(
+                text.render(plan, str(job.reference), width=wishes.width, color=wishes.color) + "\n"
+            )
+        else:
+            sys.stdout.write(text.line(plan, str(job.reference)))
+        ready.append(job._replace(target=job.target._replace(digest=digest(before))))
+    if not ready:
+        sys.stdout.write("nothing to do\n")
+        return []
+    return ready if confirmed(f"Redefine {_domains(len(ready))}?") else []
+
+
+def confirmed_for(question: str) -> bool:
+    """Ask where somebody can be asked. Raises VirtfixError where nobody can."""
+    if not sys.stdin.isatty():
+        raise VirtfixError(
+            "apply.unasked",
+            "nobody can be asked: standard input is no terminal",
+            hint="give --yes to change domains",
+        )
+    return confirmed(question)
+
+
+def confirmed(question: str) -> bool:
+    """Ask on the terminal; only a whole yes is one."""
+    sys.stdout.write(f"{question} Only 'yes' is taken for a yes: ")
+    sys.stdout.flush()
+    answer = sys.stdin.readline().strip().lower() == "yes"
+    if not answer:
+        sys.stdout.write("nothing was changed\n")
+    return answer
+
+
+def _domains(count: int) -> str:
+    return f"{count} domain{'s' * (count != 1)}"
+
+
+# --- One domain after the other, several at a time ----------------------------------------------------
+
+
+def _all(jobs: list[Job], made: Run, wishes: Wishes) -> Iterator[Result]:
+    stop = threading.Event()
+
+    def one(job: Job) -> Result | None:
+        if stop.is_set():
+            return None
+        result = apply_one(store_of(job.reference), made, job.target, job.make, wishes.allowed)
+        if wishes.fail_fast and result.status in {Status.FAILED, Status.BLOCKED}:
+            stop.set()
+        return result
+
+    first, rest = _canaries(jobs, one, wishes.canary)
+    yield from first
+    if wishes.canary and rest and not _go_on(first, wishes, len(rest)):
+        return
+    try:
+        yield from (result for result in in_order(one, rest) if result is not None)
+    finally:
+        stop.set()
+
+
+def _canaries(
+    jobs: list[Job], one: Callable[[Job], Result | None], count: int
+) -> tuple[list[Result], list[Job]]:
+    """Change ``count`` domains one by one; return what became of them, and the rest."""
+    results: list[Result] = []
+    changed = at = 0
+    while changed < count and at < len(jobs):
+        result = one(jobs[at])
+        at += 1
+        if result is not None:
+            results.append(result)
+            changed += result.status is not Status.UNCHANGED
+    return results, jobs[at:]
+
+
+def _go_on(first: list[Result], wishes: Wishes, left: int) -> bool:
+    """Whether to go on after the canaries: only if all went well, and somebody who can be asked says so."""
+    bad = [result for result in first if result.status in {Status.FAILED, Status.BLOCKED}]
+    for result in bad:
+        sys.stderr.write(f"virtfix: {line(result)}")
+    if bad:
+        sys.stderr.write(f"virtfix: not all canaries are well: {_domains(left)} left alone\n")
+        return False
+    if wishes.yes:
+        return True
+    return confirmed(f"The canaries are redefined. Go on with {_domains(left)}?")
+
+
+def in_order(one: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """Yield what ``one`` makes of each item, in order, a few at a time."""
+    from concurrent.futures import Future, ThreadPoolExecutor  # noqa: PLC0415
+
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for item in items:
+            waiting.append(pool.submit(one, item))
+            if len(waiting) > 2 * _THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _guarded(made: Run, results: Iterator[Result], total: int) -> Iterator[Result]:
+    """Say how to go on where the run is stopped from outside."""
+    done = 0
+    try:
+        for result in _progress(results, total):
+            done += 1
+            yield result
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.stderr.write(
+            f"virtfix: stopped after {done} of {_domains(total)}; virtfix resume {made.id} goes on\n"
+        )
+        raise
+
+
+def _progress(results: Iterator[Result], total: int) -> Iterator[Result]:
+    """Show a bar with counts and the time that is left, where standard error is a terminal."""
+    if total < _PROGRESS_FROM or not sys.stderr.isatty():
+        yield from results
+        return
+    from fixer.cli.batch import progress_bar  # noqa: PLC0415
+
+    counts = dict.fromkeys(Status, 0)
+    with progress_bar(total) as advance:
+        for result in results:
+            counts[result.status] += 1
+            advance(counts[Status.FAILED])
+            yield result
+
+
+# --- What became of it --------------------------------------------------------------------------------
+
+
+def report(results: Iterator[Result], wishes: Wishes, total: int, run_id: str, *, detailed: bool) -> Exit:
+    """Tell each result as it comes, and the counts at the end."""
+    counts = dict.fromkeys(Status, 0)
+    pending = unresolved = number = 0
+    if wishes.form == "json":
+        sys.stdout.write("[\n")
+    for number, result in enumerate(results, 1):
+        counts[result.status] += 1
+        pending += result.pending_restart
+        unresolved += bool(result.unresolved)
+        _tell(result, wishes.form, number)
+    if wishes.form == "json":
+        sys.stdout.write("\n]\n" if number else "]\n")
+    sys.stdout.flush()
+    told = ", ".join(f"{counts[status]} {status.value}" for status in Status)
+    sys.stderr.write(
+        f"virtfix: {_domains(number)} of {total}: {told}, {pending} pending restart; run {run_id}\n"
+    )
+    if counts[Status.FAILED]:
+        return Exit.ERROR
+    return Exit.UNRESOLVED if detailed and (counts[Status.BLOCKED] or unresolved) else Exit.DONE
+
+
+def _tell(result: Result, form: str, number: int) -> None:
+    if form == "text":
+        stream = sys.stderr if result.status in {Status.FAILED, Status.BLOCKED} else sys.stdout
+        prefix = "virtfix: " if stream is sys.stderr else ""
+        if prefix:
+            sys.stdout.flush()
+        stream.write(prefix + line(result))
+        return
+    value = result._asdict() | {"status": result.status.value, "notes": list(result.notes)}
+    separator = ",\n" if form == "json" and number > 1 else ""
+    sys.stdout.write(separator + json.dumps(value) + ("" if form == "json" else "\n"))
+
+
+def line(result: Result) -> str:
+    """Return what became of one domain, on one line."""
+    told = [result.reason] if result.reason else []
+    if result.devices:
+        told.append(f"{result.devices} device{'s' * (result.devices != 1)}")
+    if result.unresolved:
+        told.append(f"{result.unresolved} unresolved")
+    told += result.notes
+    if result.pending_restart and not result.notes:
+        told.append("pending restart")
+    return (
+        f"{result.status.value:<9}  {printable(result.name)}"
+        + (f"  {printable('; '.join(told), 600)}" if told else "")
+        + "\n"
+    )

@@ -1,0 +1,207 @@
+"""virtfix history, rollback, resume: what runs did, and how to undo or finish them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from fixer.cli import redefine, sources
+from fixer.cli.exit_codes import Exit
+from fixer.cli.redefine import Wishes, in_order, report
+from fixer.cli.sources import DomainRef
+from fixer.cli.wiring import Settings, build_request, state_dir
+from fixer.errors import VirtfixError, printable
+from fixer.execution.apply import Allowed, Target, apply_one
+from fixer.execution.journal import LEFT, PLANNED, RESTORED, Entry, entries, read_events
+from fixer.execution.rollback import finish, restore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fixer.adapters.state_dir import Run
+    from fixer.execution.apply import Result
+
+
+def history(run: str, state: str, form: str) -> Exit:
+    """List the runs, or what became of each domain of one."""
+    place = state_dir(state)
+    if run:
+        found = place.find(run)
+        known = list(entries(read_events(found.journal())).values())
+        if form == "json":
+            value = {"run": found.id, "domains": [_entry_json(found, entry) for entry in known]}
+            sys.stdout.write(json.dumps(value, indent=2) + "\n")
+            return Exit.DONE
+        for entry in known:
+            told = f"; {printable(entry.reason, 300)}" if entry.reason else ""
+            sys.stdout.write(
+                f"{_word(entry):<9}  {printable(entry.name)}  {entry.uuid}  {printable(entry.uri)}{told}\n"
+            )
+            sys.stdout.write(f"{'':<9}  old XML: {printable(str(found.folder / entry.backup))}\n")
+        return Exit.DONE
+    runs = [place.find(name) for name in place.runs()]
+    if form == "json":
+        sys.stdout.write(json.dumps([_run_json(one) for one in runs], indent=2) + "\n")
+        return Exit.DONE
+    for one in runs:
+        counts = ", ".join(f"{count} {word}" for word, count in _counts(one).items())
+        sys.stdout.write(f"{one.id}  {one.asked.get('command', ''):<8}  {counts or 'nothing was changed'}\n")
+    return Exit.DONE
+
+
+# Words for people and programs: what a domain has now, as far as its run knows.
+_WORDS = {PLANNED: "cut off", LEFT: "old", RESTORED: "restored"}
+
+
+def _word(entry: Entry) -> str:
+    return _WORDS.get(entry.event, "changed")
+
+
+def _entry_json(run: Run, entry: Entry) -> dict[str, Any]:
+    value = {key: getattr(entry, key) for key in ("uri", "uuid", "name", "before", "after", "now", "reason")}
+    return {"status": _word(entry), **value, "backup": str(run.folder / entry.backup)}
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    asked = run.asked
+    return {
+        "run": run.id,
+        "command": asked.get("command", ""),
+        "domains": len(asked.get("domains", ())),
+        "counts": _counts(run),
+    }
+
+
+def _counts(run: Run) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for entry in entries(read_events(run.journal())).values():
+        counts[_word(entry)] = counts.get(_word(entry), 0) + 1
+    return counts
+
+
+def rollback(run: str, domain: str, wishes: Wishes, *, force: bool, detailed: bool) -> Exit:
+    """Put back what a run replaced: all of it, or one domain's latest change. Raises VirtfixError."""
+    place = state_dir(wishes.state)
+    with place.locked("virtfix rollback", wishes.wait):
+        chosen = _of_run(place.find(run), domain) if run else [_latest(place, domain)]
+        if not wishes.yes:
+            _ask(chosen)
+        of = {run.id: run for run, _ in chosen}
+        with contextlib.ExitStack() as opened:
+            made = opened.enter_context(place.create({"command": "rollback", "of": sorted(of)}))
+            for source in of.values():
+                opened.enter_context(source)
+
+            def one(pair: tuple[Run, Entry]) -> Result:
+                source, entry = pair
+                return _restored(source, made, entry, force=force)
+
+            return report(in_order(one, chosen), wishes, len(chosen), made.id, detailed=detailed)
+
+
+def _restored(source: Run, made: Run, entry: Entry, *, force: bool) -> Result:
+    before = source.backup(entry.backup)
+    store = sources.store(entry.uri, writable=True)
+    # The undoing is a change too: what it replaces is kept.
+    result = restore(store, source, entry, before, force=force, keep=lambda data: made.keep(entry.uuid, data))
+    made.write("restored-from", {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, "run": source.id})
+    return result
+
+
+def _of_run(run: Run, domain: str) -> list[tuple[Run, Entry]]:
+    known = [
+        entry for entry in entries(read_events(run.journal())).values() if entry.event not in {LEFT, RESTORED}
+    ]
+    if domain:
+        known = [entry for entry in known if domain in {entry.name, entry.uuid}]
+    if not known:
+        raise VirtfixError(
+            "rollback.nothing", "there is nothing to put back", where=run.id, hint="virtfix history"
+        )
+    return [(run, entry) for entry in known]
+
+
+def _latest(place: Any, domain: str) -> tuple[Run, Entry]:
+    for name in reversed(place.runs()):
+        run = place.find(name)
+        for entry in entries(read_events(run.journal())).values():
+            if domain in {entry.name, entry.uuid} and entry.event not in {LEFT, RESTORED}:
+                return run, entry
+    raise VirtfixError(
+        "rollback.nothing",
+        f"no run changed the domain '{printable(domain, 80)}'",
+        hint="virtfix history lists the runs",
+    )
+
+
+def _ask(chosen: list[tuple[Run, Entry]]) -> None:
+    if not sys.stdin.isatty():
+        raise VirtfixError(
+            "apply.unasked",
+            "nobody can be asked: standard input is no terminal",
+            hint="give --yes to change domains",
+        )
+    for run, entry in chosen[:20]:
+        sys.stdout.write(f"{printable(entry.name)}: as before run {run.id}\n")
+    if not redefine.confirmed(f"Put back {len(chosen)} definitions?"):
+        raise SystemExit(Exit.DONE)
+
+
+def resume(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
+    """Finish a run that was cut off: first what it had begun, then what it had not. Raises VirtfixError."""
+    place = state_dir(wishes.state)
+    with place.locked("virtfix resume", wishes.wait):
+        found = place.find(run)
+        asked = found.asked
+        if asked.get("command") != "apply":
+            raise VirtfixError(
+                "resume.command", "is no run of apply", where=found.id, hint="run it again instead"
+            )
+        known = entries(read_events(found.journal()))
+        begun = [entry for entry in known.values() if entry.open]
+        with found as journal:
+            todo = list(_not_begun(asked, known))
+            results = _resumed(journal, begun, todo, asked)
+            return report(results, wishes, len(begun) + len(todo), found.id, detailed=detailed)
+
+
+def _not_begun(asked: dict[str, Any], known: dict[tuple[str, str], Entry]) -> Iterator[tuple[DomainRef, str]]:
+    # A domain stands in the journal under the URI that its connection gave, not the one that was asked for.
+    for uri, uuid, name, planned in asked["domains"]:
+        actual = sources.store(uri, writable=True).uri
+        if (actual, uuid) not in known:
+            yield DomainRef.of(name, uuid, uri), planned
+
+
+def _resumed(
+    journal: Run, begun: list[Entry], todo: list[tuple[DomainRef, str]], asked: dict[str, Any]
+) -> Iterator[Result]:
+    def one(entry: Entry) -> Result:
+        meant = journal.backup(entry.meant) if entry.meant else b""
+        store = sources.store(entry.uri, writable=True)
+        return finish(store, journal, entry, journal.backup(entry.backup), meant)
+
+    yield from in_order(one, begun)
+    if not todo:
+        return
+    settings = _settings(asked["settings"])
+    request = build_request(settings)
+    allowed = Allowed(**asked["allowed"])
+
+    def other(item: tuple[DomainRef, str]) -> Result:
+        reference, planned = item
+        job = redefine.planned_now(reference, request, settings)
+        target = Target(reference.uuid, str(reference), planned)
+        return apply_one(redefine.store_of(reference), journal, target, job.make, allowed)
+
+    yield from in_order(other, todo)
+
+
+def _settings(stored: dict[str, Any]) -> Settings:
+    lists: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()
+    }
+    return Settings(**lists)._replace(today=time.strftime("%Y-%m-%d"))

@@ -1,0 +1,94 @@
+"""Whether what libvirt took is what was meant. What libvirt writes in its own way is no difference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from fixer.domain.devices import format_address
+from fixer.domain.model import read_domain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fixer.domain.devices import Device
+    from fixer.domain.document import Node
+    from fixer.domain.model import Domain
+
+Form = tuple[str, tuple[tuple[str, str], ...], str, tuple["Form", ...]]
+
+# What libvirt fills in by itself where it is not stated: places and aliases of devices, chassis and port of a
+# PCI controller (virDomainControllerDefFormat). Places are compared by themselves.
+_FILLED = frozenset({"address", "alias"})
+_FILLED_IN_PCI_CONTROLLERS = frozenset({"address", "alias", "target", "model"})
+
+
+def differences(meant: bytes, got: bytes) -> list[str]:
+    """Return what of ``meant`` libvirt did not take, a phrase each; both are inactive XML."""
+    ours, theirs = read_domain(meant), read_domain(got)
+    found = list(_places(ours, theirs)) + list(_devices(ours, theirs))
+    for name, left, right in _parts(ours.root, theirs.root):
+        if left != right:
+            found.append(f"<{name}> differs")
+    return found
+
+
+def _places(ours: Domain, theirs: Domain) -> Iterator[str]:
+    """Compare where each device sits and which interface it shows, also those that libvirt adds."""
+    if ours.layout is None or theirs.layout is None:
+        if (ours.layout is None) != (theirs.layout is None):
+            yield "the machine type differs"
+        return
+    for device, address in ours.layout.at.items():
+        other = theirs.by_key.get(device.key)
+        place = theirs.layout.at.get(other) if other is not None else None
+        if place != address:
+            where = "nowhere" if place is None else format_address(place)
+            yield f"{device.key} is at {where}, meant {format_address(address)}"
+        elif other is not None and device in ours.modes and theirs.modes.get(other) is not ours.modes[device]:
+            yield f"{device.key} is {theirs.modes[other].value}, meant {ours.modes[device].value}"
+
+
+def _devices(ours: Domain, theirs: Domain) -> Iterator[str]:
+    for key, device in ours.by_key.items():
+        other = theirs.by_key.get(key)
+        if device.node is None or other is None or other.node is None:
+            if other is None:
+                yield f"{key} is missing"
+            continue
+        filled = _FILLED_IN_PCI_CONTROLLERS if _is_pci_controller(device) else _FILLED
+        if _form(device.node, filled) != _form(other.node, filled):
+            yield f"{key} differs"
+    extra = [key for key in theirs.by_key if key not in ours.by_key]
+    if extra:
+        yield f"{', '.join(extra)} appeared"
+
+
+def _is_pci_controller(device: Device) -> bool:
+    return device.tag == "controller" and device.type == "pci"
+
+
+def _parts(ours: Node, theirs: Node) -> Iterator[tuple[str, object, object]]:
+    """Yield what is beside the devices, by name."""
+    left, right = _by_name(ours), _by_name(theirs)
+    for name in {**left, **right}:
+        if name != "devices":
+            yield name, left.get(name), right.get(name)
+
+
+def _by_name(root: Node) -> dict[str, Counter[Form]]:
+    found: dict[str, Counter[Form]] = {}
+    for child in root.children:
+        found.setdefault(_local(child.name), Counter())[_form(child, frozenset())] += 1
+    return found
+
+
+def _form(node: Node, left_out: frozenset[str]) -> Form:
+    """Return an element apart from quotes, order, white space and prefixes."""
+    attrs = tuple(sorted((name, value) for name, value in node.attrs.items() if not name.startswith("xmlns")))
+    inside = (_form(child, frozenset()) for child in node.children if child.name not in left_out)
+    return _local(node.name), attrs, node.text, tuple(sorted(inside))
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]

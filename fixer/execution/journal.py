@@ -1,0 +1,64 @@
+"""The journal of a run, read back: what became of each domain, as far as the run came."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Events about a domain, in the order of its life. ``planned`` is written before the definition is touched.
+_STATED = ("uri", "uuid", "name", "before", "after", "backup", "edits")
+PLANNED, DEFINED, LEFT, RESTORED = "planned", "defined", "left", "restored"
+
+
+class Entry(NamedTuple):
+    """One domain of a run. Digests are those of inactive XML: before, as it was meant, as it was read back."""
+
+    uri: str
+    uuid: str
+    name: str
+    before: str
+    after: str
+    backup: str
+    edits: list[dict[str, Any]]
+    meant: str = ""  # name of the XML that was meant, where it is not what the edits make of the old one
+    event: str = PLANNED
+    now: str = ""
+    reason: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether the run ended before it knew what became of the domain."""
+        return self.event == PLANNED
+
+
+def read_events(data: bytes) -> list[dict[str, Any]]:
+    """Return the events of a journal; a last line that was cut off by the end of its writer is left out."""
+    events = []
+    for line in data.split(b"\n"):
+        try:
+            event = json.loads(line) if line else None
+        except ValueError:
+            continue
+        if isinstance(event, dict) and "event" in event:
+            events.append(event)
+    return events
+
+
+def entries(events: Iterable[dict[str, Any]]) -> dict[tuple[str, str], Entry]:
+    """Return what became of each domain, by URI and UUID, the last word in force."""
+    found: dict[tuple[str, str], Entry] = {}
+    for event in events:
+        kind = event["event"]
+        if kind == PLANNED:
+            entry = Entry(**{key: event[key] for key in _STATED}, meant=event.get("meant", ""))
+            found[entry.uri, entry.uuid] = entry
+        elif kind in {DEFINED, LEFT, RESTORED}:
+            key = event["uri"], event["uuid"]
+            if key in found:
+                found[key] = found[key]._replace(
+                    event=kind, now=event.get("now", ""), reason=event.get("reason", "")
+                )
+    return found

@@ -1,0 +1,34 @@
+"""What execution needs of the world: a place where domains are defined, and one where a run is written down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fixer.domain.state import State
+
+
+class DomainStore(Protocol):
+    """Where domains are defined. Methods raise VirtfixError; ``libvirt.gone`` for one that is not there."""
+
+    @property
+    def uri(self) -> str: ...
+    def state(self, uuid: str) -> State: ...
+    def xml(self, uuid: str) -> bytes:
+        """Return the inactive XML with all that is secret."""
+
+    def define(self, xml: bytes, *, validate: bool) -> None: ...
+    def undefine(self, uuid: str) -> None: ...
+    def remove_managed_save(self, uuid: str) -> None: ...
+
+
+class Journal(Protocol):
+    """Where a run is written down before and after each thing that it does."""
+
+    def keep(self, uuid: str, data: bytes) -> str:
+        """Store the XML as it was, for good, and return the name under which it lies."""
+
+    def write(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Append one event, to disk."""
