@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -96,12 +97,19 @@ def seen(path: str, domain: Domain, settings: Settings) -> Seen:
     return found
 
 
-@lru_cache(maxsize=64)
+_stores: dict[tuple[str | None, bool], LibvirtStore] = {}
+_opening = threading.Lock()  # threads share connections; an embedded driver bears no second one
+
+
 def store(uri: str | None, *, writable: bool) -> LibvirtStore:
     """Return a connection, opened once a process. Questions to the guest, and changes, want it writable."""
     from fixer.adapters.libvirt_store import LibvirtStore  # noqa: PLC0415 - loads libvirt
 
-    return LibvirtStore(uri, writable=writable)
+    with _opening:
+        found = _stores.get((uri, writable))
+        if found is None:
+            found = _stores[uri, writable] = LibvirtStore(uri, writable=writable)
+        return found
 
 
 def _inspected(domain: Domain, settings: Settings) -> Seen:

@@ -50,7 +50,7 @@ def uri() -> Iterator[str]:
     if reason:
         (pytest.fail if os.environ.get("VIRTFIX_REQUIRE_REAL") else pytest.skip)(reason)
     yield legacy_guest.connection().getURI()
-    sources.store.cache_clear()
+    sources._stores.clear()
 
 
 @pytest.mark.parametrize(("legacy", "interface"), [(True, "legacy"), (False, "modern")])
@@ -106,7 +106,7 @@ def test_what_can_not_be_asked_is_a_remark(uri: str) -> None:
 
 
 def said_by(domain: libvirt.virDomain, settings: Settings, capsys: pytest.CaptureFixture[str]) -> dict:
-    sources.store.cache_clear()
+    sources._stores.clear()
     reference = DomainRef.of(domain.name(), domain.UUIDString())
     capsys.readouterr()
     identify.run([reference], settings, "json", 80)
