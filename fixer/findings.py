@@ -28,6 +28,7 @@ class Code(Enum):
     NOT_LEGACY_ONLY = "VF005"
     IO_WINDOWS = "VF006"
     HIDDEN_FUNCTION = "VF007"
+    TARGET_LACKS = "VF008"
 
 
 class Finding(NamedTuple):
@@ -134,5 +135,13 @@ PAGES: dict[Code, Page] = {
         "virtfix moves virtio devices that the guest drives to a visible place; give another device an "
         "address with function 0.",
         "PCI Local Bus Specification 3.0, section 3.2.2.3.4",
+    ),
+    Code.TARGET_LACKS: Page(
+        "The host that the domain is to run on lacks something that it needs",
+        "The capabilities that were given by --target-capabilities do not offer the domain's machine type, its "
+        "firmware, or a device model. On that host it can not be defined, or will not start.",
+        "Choose another host, a machine type that it has, or install what it lacks. Where the host has no "
+        "virtio-transitional models, virtfix uses another remedy by itself.",
+        "libvirt docs/formatdomaincaps.rst, docs/formatcaps.rst",
     ),
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fixer.domain.state import State
+from fixer.domain.target import Target, merged, read_target
 from fixer.errors import VirtfixError, printable
 from fixer.policy.ids import glob
 
@@ -41,6 +42,7 @@ class LibvirtStore:
             # Left to the interpreter's end, libvirt's own module would be gone before it.
             atexit.register(self.close)
             self.uri = str(self._connection.getURI())
+            self._local = _is_local(self.uri)
         except self._libvirt.libvirtError as error:
             raise VirtfixError(
                 "libvirt.connect",
@@ -87,6 +89,19 @@ class LibvirtStore:
         except libvirt.libvirtError as error:
             raise self.failed(error, uuid) from None
 
+    def target(self) -> Target:
+        """Return what this host offers: machine types, firmware, models, versions. Raises VirtfixError."""
+        libvirt, connection = self._libvirt, self._connection
+        try:
+            found = read_target(connection.getCapabilities().encode(), self.uri)
+            found = found._replace(libvirt=connection.getLibVersion(), qemu=connection.getVersion())
+            answer = connection.getDomainCapabilities(None, "x86_64", None, None)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:  # libvirt's test driver
+                return found
+            raise self.failed(error, "asking for its capabilities") from None
+        return merged(found, read_target(answer.encode(), self.uri)._replace(only=""))
+
     def state(self, uuid: str) -> State:
         """Return what a domain is doing. Raises VirtfixError."""
         libvirt, domain = self._libvirt, self.domain(uuid)
@@ -105,9 +120,19 @@ class LibvirtStore:
             raise self.failed(error, domain.name()) from None
 
     def define(self, xml: bytes, *, validate: bool) -> None:
-        """Define a domain, held against libvirt's schema where ``validate``. Raises VirtfixError."""
+        """Define a domain, held against libvirt's schema where ``validate``. Raises VirtfixError.
+
+        On a local connection the schema is the one that is installed here. It is read once and not, as by
+        VIR_DOMAIN_DEFINE_VALIDATE, for each domain, which costs more than all the rest.
+        """
         libvirt = self._libvirt
-        flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE if validate else 0
+        flags = 0
+        if validate and self._local:
+            from fixer.adapters import schema_check  # noqa: PLC0415 - loads lxml
+
+            schema_check.validate(xml)
+        elif validate:
+            flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE
         try:
             self._connection.defineXMLFlags(xml.decode(), flags)
         except libvirt.libvirtError as error:
@@ -178,6 +203,14 @@ class LibvirtStore:
     @staticmethod
     def _name_of(domain: Any) -> DomainName:
         return DomainName(domain.UUIDString(), domain.name())
+
+
+def _is_local(uri: str) -> bool:
+    """Whether the host of a connection is this one, and has its schema installed: there is no host in the URI."""
+    from fixer.adapters import schema_check  # noqa: PLC0415 - loads lxml
+
+    scheme, _, rest = uri.partition("://")
+    return rest.startswith("/") and "+" not in scheme and schema_check.available()
 
 
 def _asked(question: Callable[[], Any], libvirt: Any) -> Any:

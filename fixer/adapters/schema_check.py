@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 from lxml import etree
 
@@ -30,9 +31,21 @@ def _parser() -> etree.XMLParser:
     return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
 
 
+def available() -> bool:
+    """Whether libvirt's schema is installed here."""
+    return _SCHEMA.is_file()
+
+
+_one_at_a_time = Lock()  # a schema and its errors belong to one validation
+
+
 def validate(data: bytes) -> None:
     """Raise VirtfixError where domain XML does not fit libvirt's schema, with the line."""
-    schema = _schema()
+    with _one_at_a_time:
+        _validate(_schema(), data)
+
+
+def _validate(schema: etree.RelaxNG, data: bytes) -> None:
     try:
         tree = etree.fromstring(data, _parser())
     except etree.XMLSyntaxError as error:

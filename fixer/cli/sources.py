@@ -68,7 +68,8 @@ def asks_guest(settings: Settings) -> bool:
 def read(path: str, settings: Settings) -> bytes:
     """Return the XML of a file, of standard input, or of a domain of the connection. Raises VirtfixError."""
     if isinstance(path, DomainRef):
-        return store(path.uri or settings.connect, writable=asks_guest(settings)).xml(path.uuid)
+        # What is only shown needs no passwords, whoever connects.
+        return store(path.uri or settings.connect, writable=asks_guest(settings)).public_xml(path.uuid)
     from fixer.adapters.file_store import read_input  # noqa: PLC0415
 
     return read_input(path)

@@ -12,6 +12,7 @@ from fixer.policy.model import Rule, Selector
 
 if TYPE_CHECKING:
     from fixer.adapters.state_dir import StateDir
+    from fixer.domain.target import Target
     from fixer.guest.knowledge import Knowledge
     from fixer.planning.planner import Request
 
@@ -113,7 +114,21 @@ def build_request(settings: Settings) -> Request:
         settings.explain,
         builds=settings.builds,
         today=settings.today,
+        target=_target(settings.target) if settings.target else None,
     )
+
+
+def _target(given: str) -> Target:
+    """Return what a host offers, by a file or by a connection to it. Raises VirtfixError."""
+    from fixer.domain import target  # noqa: PLC0415 - one option needs it
+
+    if "://" in given:
+        from fixer.adapters.libvirt_store import LibvirtStore  # noqa: PLC0415 - loads libvirt
+
+        return LibvirtStore(given).target()
+    from fixer.adapters.file_store import read_input  # noqa: PLC0415
+
+    return target.read_target(read_input(given, target.MAX_BYTES), given)
 
 
 def check_builds(settings: Settings) -> None:

@@ -300,6 +300,8 @@ def _malformed_hint(source: bytes, code: int) -> str:
 _PRODUCERS = {
     "domain": "give the output of 'virsh dumpxml --inactive --security-info NAME'",
     "operatingsystems": "give the output of virt-inspector",
+    "domainCapabilities": "give the output of 'virsh domcapabilities' or 'virsh capabilities'",
+    "capabilities": "give the output of 'virsh domcapabilities' or 'virsh capabilities'",
 }
 
 

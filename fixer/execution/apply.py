@@ -19,6 +19,7 @@ from fixer.planning.codec import encode_edit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fixer.domain.model import Domain
     from fixer.domain.state import State
     from fixer.execution.ports import DomainStore, Journal
     from fixer.planning.plan import Plan
@@ -147,7 +148,7 @@ def define(
         "planned", {**facts, **digests, "backup": backup, "edits": edits, "saved": remove_managed_save}
     )
     try:
-        _define(store, uuid, before, after, remove_managed_save=remove_managed_save)
+        _define(store, uuid, before, plan.after, after, remove_managed_save=remove_managed_save)
     except VirtfixError as error:
         journal.write("left", {**facts, "code": error.code, "reason": str(error)})
         raise
@@ -181,7 +182,8 @@ def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowe
     kept = {"backup": journal.keep(uuid, old), "meant": journal.keep(uuid, plan.result), "edits": []}
     journal.write("planned", {**facts, **digests, **kept})
     try:
-        _define(store, uuid, old, plan.result, remove_managed_save=state is not None and state.managed_save)
+        saved = state is not None and state.managed_save
+        _define(store, uuid, old, plan.after, plan.result, remove_managed_save=saved)
     except VirtfixError as error:
         journal.write("left", {**facts, "code": error.code, "reason": str(error)})
         raise
@@ -200,7 +202,9 @@ def _old_xml(store: DomainStore, uuid: str) -> bytes:
         return b""
 
 
-def _define(store: DomainStore, uuid: str, before: bytes, after: bytes, *, remove_managed_save: bool) -> None:
+def _define(
+    store: DomainStore, uuid: str, before: bytes, meant: Domain, after: bytes, *, remove_managed_save: bool
+) -> None:
     # libvirt has no compare-and-swap: this look comes as late as possible.
     if before:
         _check_digest(store.xml(uuid), digest(before))
@@ -208,7 +212,7 @@ def _define(store: DomainStore, uuid: str, before: bytes, after: bytes, *, remov
         store.remove_managed_save(uuid)
     try:
         store.define(after, validate=True)
-        wrong = differences(after, store.xml(uuid))
+        wrong = differences(meant, store.xml(uuid))
     except VirtfixError as error:
         put_back(store, uuid, before)
         raise VirtfixError(

@@ -23,9 +23,9 @@ _FILLED = frozenset({"address", "alias"})
 _FILLED_IN_PCI_CONTROLLERS = frozenset({"address", "alias", "target", "model"})
 
 
-def differences(meant: bytes, got: bytes) -> list[str]:
-    """Return what of ``meant`` libvirt did not take, a phrase each; both are inactive XML."""
-    ours, theirs = read_domain(meant), read_domain(got)
+def differences(ours: Domain, got: bytes) -> list[str]:
+    """Return what of the domain that was meant libvirt did not take, a phrase each; both are inactive XML."""
+    theirs = read_domain(got)
     found = list(_places(ours, theirs)) + list(_devices(ours, theirs))
     for name, left, right in _parts(ours.root, theirs.root):
         if left != right:
@@ -56,6 +56,8 @@ def _devices(ours: Domain, theirs: Domain) -> Iterator[str]:
             if other is None:
                 yield f"{key} is missing"
             continue
+        if device.node.raw == other.node.raw:
+            continue
         filled = _FILLED_IN_PCI_CONTROLLERS if _is_pci_controller(device) else _FILLED
         if _form(device.node, filled) != _form(other.node, filled):
             yield f"{key} differs"
@@ -70,16 +72,19 @@ def _is_pci_controller(device: Device) -> bool:
 
 def _parts(ours: Node, theirs: Node) -> Iterator[tuple[str, object, object]]:
     """Yield what is beside the devices, by name."""
-    left, right = _by_name(ours), _by_name(theirs)
+    same = {child.raw for child in ours.children} & {child.raw for child in theirs.children}
+    left, right = _by_name(ours, same), _by_name(theirs, same)
     for name in {**left, **right}:
         if name != "devices":
             yield name, left.get(name), right.get(name)
 
 
-def _by_name(root: Node) -> dict[str, Counter[Form]]:
+def _by_name(root: Node, same: set[bytes]) -> dict[str, Counter[Form]]:
+    """Return the forms of what is not the same to the byte, by name."""
     found: dict[str, Counter[Form]] = {}
     for child in root.children:
-        found.setdefault(_local(child.name), Counter())[_form(child, frozenset())] += 1
+        if child.name != "devices" and child.raw not in same:
+            found.setdefault(_local(child.name), Counter())[_form(child, frozenset())] += 1
     return found
 
 

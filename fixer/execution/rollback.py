@@ -98,7 +98,7 @@ def _refuse_changed(current: bytes, entry: Entry, before: bytes) -> None:
 
 
 def _refuse_other(meant: bytes, current: bytes) -> None:
-    wrong = differences(meant, current)
+    wrong = differences(read_domain(meant), current)
     if wrong:
         raise BlockedError(
             "resume.changed",
@@ -112,7 +112,7 @@ def _is_ours(current: bytes, entry: Entry, before: bytes) -> bool:
     if entry.now:
         return digest(current) == entry.now
     # The run was cut off before it could read back what it had defined.
-    return not differences(_meant(entry, before), current)
+    return not differences(read_domain(_meant(entry, before)), current)
 
 
 def _meant(entry: Entry, before: bytes) -> bytes:

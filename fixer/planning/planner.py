@@ -14,6 +14,7 @@ from fixer.findings import Code, Finding, Severity, Skip
 from fixer.guest.clues import NOTHING_SEEN, gather, subject_of
 from fixer.guest.identify import identify
 from fixer.planning.consequences import consequences
+from fixer.planning.offering import lacking, offered
 from fixer.planning.plan import Change, Consequence, Guest, Plan
 from fixer.planning.prove import ProofError, prove
 from fixer.planning.solve import Choice, Settling, solve
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from fixer.domain.devices import Device
     from fixer.domain.model import Domain
+    from fixer.domain.target import Target
     from fixer.domain.writing import Splice
     from fixer.guest.clues import Seen
     from fixer.guest.identify import GuestIdentity
@@ -35,7 +37,7 @@ class Request(NamedTuple):
     """What the user asked for, apart from the domain.
 
     ``builds`` maps kernel and virtio-win to the builds that the owner states; ``today`` is the date
-    (2027-03-31) by which rules of the site end.
+    (2027-03-31) by which rules of the site end. ``target`` is what the host offers that the domain will run on.
     """
 
     knowledge: Knowledge
@@ -45,6 +47,7 @@ class Request(NamedTuple):
     all_offers: bool = False
     builds: Mapping[str, str] = {}
     today: str = ""
+    target: Target | None = None
 
 
 def plan_bytes(data: bytes, request: Request, seen: Seen = NOTHING_SEEN) -> Plan:
@@ -67,10 +70,11 @@ def make_plan(domain: Domain, request: Request, seen: Seen = NOTHING_SEEN) -> Pl
         return _untouched(domain, _guest_value(identity), Skip("domain", ruling.excluded), *notes)
     if identity.capabilities is None:
         return _without_guest(domain, identity)
-    plan = _plan_for(
-        domain, identity.capabilities, _guest_value(identity), request._replace(site=ruling.site)
-    )
+    request = request._replace(site=offered(ruling.site, request.target))
+    plan = _plan_for(domain, identity.capabilities, _guest_value(identity), request)
     plan.skips += notes
+    if request.target is not None:
+        plan.unresolved += tuple(lacking(plan.after, request.target))
     return plan
 
 

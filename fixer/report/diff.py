@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
+from fixer.domain.redaction import redact
 from fixer.errors import printable
 
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ def _trim(lines: list[bytes], region: Region) -> list[Region]:
 
 
 def unified(plan: Plan, name: str) -> bytes:
-    """Return the plan's change as a unified diff that patch takes, b'' where nothing changes."""
+    """Return the plan's change as a unified diff that patch takes, b'' where nothing changes.
+
+    A password in a line beside the change gives way to a mark, and patch will not find that line.
+    """
     if not plan.splices:
         return b""
     lines, found = regions(plan.domain.document.source, plan.splices)
@@ -83,7 +87,7 @@ def unified(plan: Plan, name: str) -> bytes:
     shift = 0
     for group in _groups(found):
         shift = _hunk(out, lines, group, shift)
-    return b"".join(out)
+    return redact(b"".join(out).decode("utf-8")).encode()
 
 
 def _groups(found: list[Region]) -> list[list[Region]]:
