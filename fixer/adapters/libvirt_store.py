@@ -140,11 +140,13 @@ class LibvirtStore:
 
     def undefine(self, uuid: str) -> None:
         """Undefine a domain that did not exist before; its NVRAM file stays. Raises VirtfixError."""
-        libvirt = self._libvirt
+        libvirt, domain = self._libvirt, self.domain(uuid)
         try:
-            self.domain(uuid).undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
         except libvirt.libvirtError as error:
-            raise self.failed(error, uuid) from None
+            if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:  # drivers without NVRAM
+                raise self.failed(error, uuid) from None
+            domain.undefine()
 
     def remove_managed_save(self, uuid: str) -> None:
         try:

@@ -125,7 +125,8 @@ def _target(given: str) -> Target:
     if "://" in given:
         from fixer.adapters.libvirt_store import LibvirtStore  # noqa: PLC0415 - loads libvirt
 
-        return LibvirtStore(given).target()
+        # libvirt answers that to writers only.
+        return LibvirtStore(given, writable=True).target()
     from fixer.adapters.file_store import read_input  # noqa: PLC0415
 
     return target.read_target(read_input(given, target.MAX_BYTES), given)

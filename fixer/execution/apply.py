@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fixer.domain.document import digest
 from fixer.errors import VirtfixError
-from fixer.execution.compare import differences
+from fixer.execution.compare import differences, misplaced
 from fixer.planning.codec import encode_edit
 
 if TYPE_CHECKING:
@@ -183,7 +183,9 @@ def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowe
     journal.write("planned", {**facts, **digests, **kept})
     try:
         saved = state is not None and state.managed_save
-        _define(store, uuid, old, plan.after, plan.result, remove_managed_save=saved)
+        _define(
+            store, uuid, old, plan.after, plan.result, remove_managed_save=saved, written_by_libvirt=False
+        )
     except VirtfixError as error:
         journal.write("left", {**facts, "code": error.code, "reason": str(error)})
         raise
@@ -203,7 +205,14 @@ def _old_xml(store: DomainStore, uuid: str) -> bytes:
 
 
 def _define(
-    store: DomainStore, uuid: str, before: bytes, meant: Domain, after: bytes, *, remove_managed_save: bool
+    store: DomainStore,
+    uuid: str,
+    before: bytes,
+    meant: Domain,
+    after: bytes,
+    *,
+    remove_managed_save: bool,
+    written_by_libvirt: bool = True,
 ) -> None:
     # libvirt has no compare-and-swap: this look comes as late as possible.
     if before:
@@ -212,7 +221,9 @@ def _define(
         store.remove_managed_save(uuid)
     try:
         store.define(after, validate=True)
-        wrong = differences(meant, store.xml(uuid))
+        # What a person or another tool wrote, libvirt fills up: only the places can be held against it.
+        look = differences if written_by_libvirt else misplaced
+        wrong = look(meant, store.xml(uuid))
     except VirtfixError as error:
         put_back(store, uuid, before)
         raise VirtfixError(

@@ -33,6 +33,11 @@ def differences(ours: Domain, got: bytes) -> list[str]:
     return found
 
 
+def misplaced(ours: Domain, got: bytes) -> list[str]:
+    """Return which devices sit or show elsewhere than meant: for XML that libvirt had not written before."""
+    return list(_places(ours, read_domain(got)))
+
+
 def _places(ours: Domain, theirs: Domain) -> Iterator[str]:
     """Compare where each device sits and which interface it shows, also those that libvirt adds."""
     if ours.layout is None or theirs.layout is None:

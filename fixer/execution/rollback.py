@@ -8,10 +8,11 @@ from fixer.domain.document import digest
 from fixer.domain.edits import StaleEditError
 from fixer.domain.edits import splices as splices_of
 from fixer.domain.model import read_domain
+from fixer.domain.state import State
 from fixer.domain.writing import apply_splices
 from fixer.errors import VirtfixError
 from fixer.execution.apply import BlockedError, Result, Status, put_back
-from fixer.execution.compare import differences
+from fixer.execution.compare import differences, misplaced
 from fixer.execution.journal import DEFINED, LEFT, RESTORED, Entry
 from fixer.planning.codec import decode_edit
 
@@ -36,12 +37,12 @@ def restore(
     """
     base = Result(Status.UNCHANGED, store.uri, entry.uuid, entry.name)
     try:
-        state = store.state(entry.uuid)
-        current = store.xml(entry.uuid)
+        state, current = _now(store, entry.uuid)
         if current != before:
             if not force:
                 _refuse_changed(current, entry, before)
-            keep(current)
+            if current:
+                keep(current)
             if before:
                 put_back(store, entry.uuid, before)
             else:
@@ -61,9 +62,8 @@ def finish(store: DomainStore, journal: Journal, entry: Entry, before: bytes, me
     """
     base = Result(Status.UNCHANGED, store.uri, entry.uuid, entry.name)
     try:
-        state = store.state(entry.uuid)
-        current = store.xml(entry.uuid)
-        meant = meant or _meant(entry, before)
+        state, current = _now(store, entry.uuid)
+        stated, meant = bool(meant), meant or _meant(entry, before)
         if current == before:
             if state.managed_save:
                 raise BlockedError(
@@ -73,12 +73,22 @@ def finish(store: DomainStore, journal: Journal, entry: Entry, before: bytes, me
                 )
             store.define(meant, validate=True)
             current = store.xml(entry.uuid)
-        _refuse_other(meant, current)
+        _refuse_other(meant, current, written_by_libvirt=not stated)
     except VirtfixError as error:
         _note(journal, LEFT, entry, "", error)
         return _failed(base, error)
     _note(journal, DEFINED, entry, digest(current))
     return base._replace(status=Status.CHANGED, pending_restart=state.active, devices=len(entry.edits))
+
+
+def _now(store: DomainStore, uuid: str) -> tuple[State, bytes]:
+    """Return what a domain is doing and its definition, b'' where it is not there."""
+    try:
+        return store.state(uuid), store.xml(uuid)
+    except VirtfixError as error:
+        if error.code != "libvirt.gone":
+            raise
+        return State(), b""
 
 
 def _failed(base: Result, error: VirtfixError) -> Result:
@@ -89,6 +99,8 @@ def _failed(base: Result, error: VirtfixError) -> Result:
 def _refuse_changed(current: bytes, entry: Entry, before: bytes) -> None:
     if _is_ours(current, entry, before):
         return
+    if not current:
+        raise BlockedError("rollback.gone", "is not there any more", hint="--force defines it again as it was")
     was, now = (entry.now or entry.after)[:23], digest(current)[:23]
     raise BlockedError(
         "rollback.changed",
@@ -97,8 +109,8 @@ def _refuse_changed(current: bytes, entry: Entry, before: bytes) -> None:
     )
 
 
-def _refuse_other(meant: bytes, current: bytes) -> None:
-    wrong = differences(read_domain(meant), current)
+def _refuse_other(meant: bytes, current: bytes, *, written_by_libvirt: bool) -> None:
+    wrong = (differences if written_by_libvirt else misplaced)(read_domain(meant), current)
     if wrong:
         raise BlockedError(
             "resume.changed",
@@ -109,6 +121,8 @@ def _refuse_other(meant: bytes, current: bytes) -> None:
 
 def _is_ours(current: bytes, entry: Entry, before: bytes) -> bool:
     """Whether the definition is the one that the run left behind."""
+    if not current or not before:
+        return bool(current) and digest(current) == entry.now
     if entry.now:
         return digest(current) == entry.now
     # The run was cut off before it could read back what it had defined.

@@ -1,0 +1,352 @@
+"""apply, status, history, rollback, resume on libvirt's own test driver, one connection a test."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid as uuids
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cli_runner import SAMPLES, Done, Run
+
+libvirt = pytest.importorskip("libvirt")
+
+from fixer.cli import sources  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SAMPLE = (SAMPLES / "rhel6-q35-ovmf.xml").read_text().replace("type='kvm'", "type='test'", 1)
+SAMPLE = re.sub(r"<emulator>.*?</emulator>", "", SAMPLE)
+RIGHT = (SAMPLES / "already-right.xml").read_text().replace("type='kvm'", "type='test'", 1)
+RIGHT = re.sub(r"<emulator>.*?</emulator>", "", RIGHT)
+SECURE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+
+
+def renamed(text: str, name: str) -> str:
+    text = re.sub(r"<name>.*?</name>", f"<name>{name}</name>", text, count=1)
+    number = uuids.uuid5(uuids.NAMESPACE_DNS, name)
+    return re.sub(r"<uuid>.*?</uuid>", f"<uuid>{number}</uuid>", text, count=1)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A test driver with three domains that are to change and one that is right, and an empty state."""
+    node = tmp_path / "node.xml"
+    domains = [renamed(SAMPLE, f"vm{number}") for number in (1, 2, 3)] + [renamed(RIGHT, "fine")]
+    node.write_text(f"<node>{''.join(domains)}</node>")
+    monkeypatch.setenv("VIRTFIX_STATE_DIR", str(tmp_path / "state"))
+    sources._stores.clear()
+    made = Host(f"test://{node}", tmp_path)
+    for name in ("vm1", "vm2", "vm3", "fine"):
+        made.domain(name).destroy()  # the test driver starts what it is given
+    yield made
+    sources._stores.clear()
+
+
+class Host:
+    """The connection that the commands of one test share, and a look behind it."""
+
+    def __init__(self, uri: str, place: Path) -> None:
+        self.uri = uri
+        self.place = place
+
+    def domain(self, name: str) -> Any:
+        return sources.store(self.uri, writable=True)._connection.lookupByName(name)
+
+    def xml(self, name: str) -> str:
+        return self.domain(name).XMLDesc(SECURE)
+
+    def edit(self, name: str) -> None:
+        text = self.xml(name).replace(
+            "<vcpu placement='static'>", "<title>edited</title><vcpu placement='static'>", 1
+        )
+        assert "edited" in text
+        sources.store(self.uri, writable=True)._connection.defineXML(text)
+
+
+@pytest.fixture
+def apply(virtfix: Run, host: Host) -> Callable[..., Done]:
+    return lambda *arguments: virtfix("apply", *arguments, "--connect", host.uri)
+
+
+def test_all_domains_are_redefined_and_only_once(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    before = {name: host.xml(name) for name in ("vm1", "fine")}
+    done = apply("--all", "--yes")
+    assert done.code == 0, done.err
+    assert done.text.splitlines() == [
+        "unchanged  fine", "changed    vm1  6 devices", "changed    vm2  6 devices", "changed    vm3  6 devices",
+    ]  # fmt: skip
+    assert "4 domains of 4: 3 changed, 1 unchanged, 0 blocked, 0 failed, 0 pending restart; run 2" in done.err
+    assert host.xml("fine") == before["fine"]
+    assert host.xml("vm1") != before["vm1"]
+    again = apply("--all", "--yes")
+    assert "0 changed, 4 unchanged" in again.err
+    status = virtfix("status", "--connect", host.uri)
+    assert {line.split()[0] for line in status.text.splitlines()} == {"right"}
+
+
+def test_nothing_happens_without_a_yes(apply: Callable[..., Done], host: Host) -> None:
+    before = host.xml("vm1")
+    done = apply("--all")
+    assert done.code == 1
+    assert "standard input is no terminal; give --yes" in done.error_line()
+    assert host.xml("vm1") == before
+    assert not (host.place / "state").exists()
+
+
+def test_results_as_json(apply: Callable[..., Done]) -> None:
+    value = json.loads(apply("--domain", "vm1", "--yes", "--format", "json").out)
+    assert [(one["name"], one["status"], one["devices"]) for one in value] == [("vm1", "changed", 6)]
+    lines = apply("--all", "--yes", "--jsonl").out.splitlines()
+    assert [json.loads(line)["status"] for line in lines] == ["unchanged", "unchanged", "changed", "changed"]
+    assert json.loads(apply("--domain", "vm1", "--yes", "--format", "json", "--exclude", "vm*").out) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        (("--all", "--exclude", "vm[12]", "--exclude", "vm1"), ["vm2", "vm3"]),
+        (("--all", "--exclude", "vm*"), []),
+        (("--all", "--limit", "2"), ["vm1"]),
+        (("--domain", "vm3", "--domain", "vm1"), ["vm1", "vm3"]),
+        (("--all", "--canary", "1"), ["vm1", "vm2", "vm3"]),
+    ],
+)
+def test_which_domains_are_taken(
+    apply: Callable[..., Done], host: Host, arguments: tuple[str, ...], changed: list[str]
+) -> None:
+    before = {name: host.xml(name) for name in ("vm1", "vm2", "vm3")}
+    assert apply(*arguments, "--yes").code == 0
+    assert [name for name in before if host.xml(name) != before[name]] == changed
+
+
+def test_a_saved_plan_is_carried_out_as_it_is(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    """A plan of a reader, who sees no passwords, fits the XML that has them; it is not planned anew."""
+    plan = host.place / "plan.json"
+    assert (
+        virtfix("plan", "--connect", host.uri, "--domain", "vm2", "--strategy", "bridge", "--out", plan).code
+        == 0
+    )
+    assert apply(plan, "--yes").text == "changed    vm2  6 devices\n"
+    assert "pcie-to-pci-bridge" in host.xml("vm2")
+    again = apply(plan, "--yes")
+    assert "changed since the plan: it was sha256:" in again.err
+    assert "1 blocked" in again.err
+
+
+def test_a_domain_that_was_edited_meanwhile_is_left_alone(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm*", "--out", plan)
+    host.edit("vm2")
+    edited = host.xml("vm2")
+    done = apply(plan, "--yes", "--detailed-exitcode")
+    assert done.code == 4
+    assert [line.split()[:2] for line in done.text.splitlines()] == [["changed", "vm1"], ["changed", "vm3"]]
+    assert re.search(
+        r"virtfix: blocked    vm2  changed since the plan: it was sha256:\w+, it is sha256:\w+", done.err
+    )
+    assert host.xml("vm2") == edited
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "is no plan of format"),
+        ("[1]", "is no plan"),
+        ("{", "is no plan"),
+        ('{"format": 99}', "is no plan"),
+    ],
+)
+def test_what_is_no_plan_is_told(apply: Callable[..., Done], host: Host, text: str, said: str) -> None:
+    file = host.place / "plan.json"
+    file.write_text(text)
+    done = apply(file, "--yes")
+    assert done.code == 1
+    assert said in done.error_line()
+
+
+def test_rollback_gives_back_every_byte(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    before = {name: host.xml(name) for name in ("vm1", "vm2", "vm3")}
+    apply("--all", "--yes")
+    (run,) = runs(host)
+    done = virtfix("rollback", run, "--yes")
+    assert done.code == 0, done.err
+    assert {name: host.xml(name) for name in before} == before
+    assert "3 restored" in virtfix("history").text
+    assert "there is nothing to put back" in virtfix("rollback", run, "--yes").error_line()
+
+
+def test_rollback_of_one_domain_takes_its_last_change(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    before = host.xml("vm2")
+    apply("--all", "--yes")
+    assert virtfix("rollback", "--domain", "vm2", "--yes").text == "changed    vm2\n"
+    assert host.xml("vm2") == before
+    assert (
+        "no run changed the domain 'nosuch'"
+        in virtfix("rollback", "--domain", "nosuch", "--yes").error_line()
+    )
+
+
+def test_rollback_refuses_what_was_edited_since(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    before = host.xml("vm1")
+    apply("--domain", "vm1", "--yes")
+    host.edit("vm1")
+    edited = host.xml("vm1")
+    (run,) = runs(host)
+    done = virtfix("rollback", run, "--yes", "--detailed-exitcode")
+    assert done.code == 4
+    assert "was changed since: it was left as sha256:" in done.err
+    assert host.xml("vm1") == edited
+    assert virtfix("rollback", run, "--yes", "--force").code == 0
+    assert host.xml("vm1") == before
+
+
+@pytest.mark.parametrize("cut", ["after the backup", "after the definition"])
+def test_resume_finishes_what_was_cut_off(
+    apply: Callable[..., Done], host: Host, virtfix: Run, cut: str
+) -> None:
+    """As if the process had been killed between the journal and the definition, or right behind it."""
+    before = host.xml("vm1")
+    apply("--all", "--yes")
+    meant = {name: host.xml(name) for name in ("vm1", "vm2", "vm3")}
+    (run,) = runs(host)
+    journal = host.place / "state" / "runs" / run / "journal.jsonl"
+    events = [line for line in journal.read_text().splitlines() if '"vm3"' not in line]
+    kept = [line for line in events if not ('"defined"' in line and '"vm1"' in line)]
+    journal.write_text("\n".join(kept) + "\n" + '{"event": "def')
+    connection = sources.store(host.uri, writable=True)._connection
+    if cut == "after the backup":
+        connection.defineXML(before)
+    old = renamed(SAMPLE, "vm3")
+    connection.defineXML(old)
+    done = virtfix("resume", run)
+    assert done.code == 0, done.err
+    assert {name: host.xml(name) for name in meant} == meant
+    assert "0 failed" in done.err
+    assert virtfix("rollback", run, "--yes").code == 0
+    assert host.xml("vm1") == before
+
+
+def test_resume_leaves_alone_what_is_neither_old_nor_new(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    apply("--domain", "vm1", "--yes")
+    (run,) = runs(host)
+    journal = host.place / "state" / "runs" / run / "journal.jsonl"
+    journal.write_text(
+        "\n".join(line for line in journal.read_text().splitlines() if '"defined"' not in line)
+    )
+    host.edit("vm1")
+    edited = host.xml("vm1")
+    done = virtfix("resume", run, "--detailed-exitcode")
+    assert done.code == 4
+    assert "has neither its old definition nor the planned one: <title> differs" in done.err
+    assert host.xml("vm1") == edited
+
+
+def test_files_are_defined(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    """What virt-v2v wrote is rewritten and defined; a rollback takes it away again."""
+    file = host.place / "new.xml"
+    file.write_text(renamed(SAMPLE, "new"))
+    assert apply(file, "--define", "--yes").text == "changed    new  6 devices\n"
+    assert "bus='0x00'" in host.xml("new")
+    (run,) = runs(host)
+    assert virtfix("rollback", run, "--yes").code == 0
+    with pytest.raises(libvirt.libvirtError):
+        host.domain("new")
+
+
+def test_a_name_that_another_domain_has_is_refused(apply: Callable[..., Done], host: Host) -> None:
+    before = host.xml("vm1")
+    file = host.place / "clash.xml"
+    file.write_text(renamed(SAMPLE, "other").replace("<name>other<", "<name>vm1<", 1))
+    done = apply(file, "--define", "--yes")
+    assert done.code == 1
+    assert "already exists" in done.err
+    assert host.xml("vm1") == before
+
+
+def test_a_definition_that_differs_is_taken_back(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever libvirt makes of it: what was not meant does not stay."""
+    from fixer.execution import apply as execution
+
+    before = host.xml("vm1")
+    monkeypatch.setattr(execution, "differences", lambda *_: ["disk[vda] differs"])
+    done = apply("--domain", "vm1", "--yes")
+    assert done.code == 1
+    assert "libvirt took something else than was meant: disk[vda] differs" in done.err
+    assert host.xml("vm1") == before
+
+
+def test_fail_fast_stops_and_others_do_not(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm*", "--out", plan)
+    host.edit("vm1")
+    done = apply(plan, "--yes")
+    assert "2 changed, 0 unchanged, 1 blocked" in done.err
+
+
+def test_canaries_that_fail_stop_the_rest(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm*", "--out", plan)
+    host.edit("vm1")
+    before = host.xml("vm2")
+    done = apply(plan, "--yes", "--canary", "1")
+    assert "not all canaries are well: 2 domains left alone" in done.err
+    assert host.xml("vm2") == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("apply", "--all", "--remove-managed-save", "--yes"), "name each domain"),
+        (("apply", "--domain", "v*", "--remove-managed-save", "--yes"), "name each domain"),
+        (("apply", "--all", "--output-dir", "x"), "are for files"),
+        (("apply", "--all", "--define"), "--define is for files"),
+        (("apply",), "nothing to plan"),
+        (("rollback",), "what to put back?"),
+    ],
+)
+def test_wrong_usage(virtfix: Run, host: Host, arguments: tuple[str, ...], said: str) -> None:
+    done = virtfix(*arguments)
+    assert done.code == 2
+    assert said in done.error_line()
+
+
+def test_history_tells_where_the_old_xml_is(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    before = host.xml("vm1")
+    apply("--domain", "vm1", "--yes")
+    (run,) = runs(host)
+    value = json.loads(virtfix("history", "--run", run, "--format", "json").out)
+    (entry,) = value["domains"]
+    assert (entry["name"], entry["status"]) == ("vm1", "changed")
+    with open(entry["backup"], encoding="utf-8") as file:
+        assert file.read() == before
+    assert entry["backup"] in virtfix("history", "--run", run).text
+    assert json.loads(virtfix("history", "--format", "json").out)[0]["counts"] == {"changed": 1}
+
+
+def test_status_finds_what_came_back(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    before = host.xml("vm1")
+    apply("--domain", "vm1", "--yes")
+    sources.store(host.uri, writable=True)._connection.defineXML(before)
+    done = virtfix("status", "--connect", host.uri, "--detailed-exitcode")
+    assert done.code == 3
+    lines = {line.split()[-1] if line.startswith("right") else "": line for line in done.text.splitlines()}
+    assert any(line.startswith("came back        vm1   run ") for line in done.text.splitlines()), done.text
+    assert "right            fine" in lines.values()
+
+
+def runs(host: Host) -> list[str]:
+    return sorted(path.name for path in (host.place / "state" / "runs").iterdir())
