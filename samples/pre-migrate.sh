@@ -14,7 +14,7 @@
 #
 # Why there is a "virsh define" behind the migration: libvirt takes --persistent-xml in the phase that copies the
 # memory. An offline migration has no such phase: it ends with exit code 0, and the OLD definition is on the
-# destination (seen with libvirt 9.0, and so in its source since). --xml is no way out, libvirt refuses there any
+# destination (seen with libvirt 9.0; newer source skips that phase too). --xml is no way out, libvirt refuses there any
 # other PCI address. So this script looks at what has arrived and, where that is not the new XML, defines that.
 #
 # Exit codes:
@@ -67,8 +67,8 @@ for program in virsh virtfix mktemp; do
 done
 
 # From here on the UUID names the domain: it is neither an option nor a number that virsh takes for an id.
-uuid=$(virsh domuuid --domain "$domain") || fail 1 "no domain $domain on the source"
-uuid=$(printf '%s' "$uuid" | tr -d '[:space:]')
+uuid=$(LC_ALL=C virsh dominfo --domain "$domain" | sed -n 's/^UUID: *//p')
+[ -n "$uuid" ] || fail 1 "no domain $domain on the source"
 
 id=$(virsh domid --domain "$uuid" | tr -d '[:space:]')
 case $id in
@@ -76,11 +76,11 @@ case $id in
     '') fail 1 "virsh does not say whether $domain is running" ;;
     *) fail 3 "$domain is running: shut it down first, a running guest keeps the devices that it has" ;;
 esac
-saved=$(virsh list --all --with-managed-save --uuid) || fail 1 "virsh does not say which domains have a managed save"
+saved=$(virsh list --all --with-managed-save --uuid) || fail 1 "virsh does not say what has a managed save"
 case $saved in
     *"$uuid"*)
-        fail 3 "$domain has a managed save, which holds its old devices: start it and shut it down, or give it up by" \
-            "virsh managedsave-remove"
+        fail 3 "$domain has a managed save, which holds its old devices: start it and shut it down," \
+            "or give it up by virsh managedsave-remove"
         ;;
 esac
 
@@ -108,7 +108,8 @@ virtfix plan "$folder/old.xml" "$@" --format xml >"$folder/new.xml" || fail 1 "v
 [ -s "$folder/new.xml" ] || fail 1 "virtfix wrote no XML"
 
 if [ "$dry_run" = yes ]; then
-    say "would run: virsh migrate --offline --persistent --persistent-xml NEW.xml --domain $uuid --desturi $destination"
+    say "would run: virsh migrate --offline --persistent --persistent-xml NEW.xml" \
+        "--domain $uuid --desturi $destination"
     say "then, where the old definition arrives: virsh -c $destination define --validate NEW.xml"
     exit 0
 fi
@@ -129,4 +130,4 @@ if ! arrived_right "$@"; then
     arrived_right "$@" ||
         fail 6 "the destination has not the rewritten definition: do not start $domain there"
 fi
-say "$domain is defined on $destination, rewritten; the source has it as it was"
+say "$domain is defined on $destination as planned; the source has it as it was"

@@ -371,6 +371,7 @@ def status(
     negotiated: Negotiated = False,
     policy: Policy = None,
     format_: TextOrJson = "text",
+    jsonl: JsonL = False,
     state_dir: State = "",
     detailed_exitcode: Detailed = False,
 ) -> None:
@@ -391,8 +392,10 @@ def status(
     )
     from fixer.cli import status as command  # noqa: PLC0415
 
-    paths = chosen(None, domain, wanted, everything=every or not domain, recursive=False, writable=True)
-    raise typer.Exit(command.run(paths, wanted, format_, state_dir, detailed=detailed_exitcode))
+    paths = chosen(None, domain, wanted, everything=every or not domain, recursive=False)
+    raise typer.Exit(
+        command.run(paths, wanted, "jsonl" if jsonl else format_, state_dir, detailed=detailed_exitcode)
+    )
 
 
 @app.command()

@@ -149,7 +149,10 @@ def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.fields[errors]} failed"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Lines of standard output go above the bar where both are on the terminal, and else where they belong.
+    together = sys.stdout.isatty()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=together) as bar:
         task = bar.add_task("", total=total, errors=0)
         done = 0
 

@@ -191,8 +191,10 @@ def _all(jobs: list[Job], made: Run, wishes: Wishes) -> Iterator[Result]:
     yield from first
     if wishes.canary and rest and not _go_on(first, wishes, len(rest)):
         return
+    others = (result for result in in_order(one, rest) if result is not None)
     try:
-        yield from (result for result in in_order(one, rest) if result is not None)
+        # Nothing is asked while the bar is there.
+        yield from _progress(others, len(rest))
     finally:
         stop.set()
 
@@ -231,19 +233,23 @@ def in_order(one: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
 
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
-        for item in items:
-            waiting.append(pool.submit(one, item))
-            if len(waiting) > 2 * _THREADS:
+        try:
+            for item in items:
+                waiting.append(pool.submit(one, item))
+                if len(waiting) > 2 * _THREADS:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:  # stopped from outside: what has not begun does not begin
+            for future in waiting:
+                future.cancel()
 
 
 def _guarded(made: Run, results: Iterator[Result], total: int) -> Iterator[Result]:
     """Say how to go on where the run is stopped from outside."""
     done = 0
     try:
-        for result in _progress(results, total):
+        for result in results:
             done += 1
             yield result
     except (KeyboardInterrupt, BrokenPipeError):
@@ -291,7 +297,8 @@ def report(results: Iterator[Result], wishes: Wishes, total: int, run_id: str, *
     )
     if counts[Status.FAILED]:
         return Exit.ERROR
-    return Exit.UNRESOLVED if detailed and (counts[Status.BLOCKED] or unresolved) else Exit.DONE
+    # What was asked for and not done is no success, whoever asks.
+    return Exit.UNRESOLVED if counts[Status.BLOCKED] or (detailed and unresolved) else Exit.DONE
 
 
 def _tell(result: Result, form: str, number: int) -> None:

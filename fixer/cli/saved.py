@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fixer.cli.exit_codes import Exit
     from fixer.cli.redefine import Wishes
     from fixer.cli.wiring import Settings
+    from fixer.domain.model import Domain
     from fixer.planning.plan import Plan
     from fixer.planning.planner import Request
 
@@ -89,7 +90,7 @@ def run_files(
         def one(path: str) -> Result:
             base = Result(Status.UNCHANGED, store.uri, "", path)
             try:
-                domain = read_domain(sources.read(path, settings))
+                domain = _with_uuid(read_domain(sources.read(path, settings)))
                 plan = _planned(domain, path, request, settings)
                 return define_new(store, made, plan, wishes.allowed)
             except VirtfixError as error:
@@ -99,7 +100,19 @@ def run_files(
         return redefine.report(results, wishes, len(paths), made.id, detailed=detailed)
 
 
-def _planned(domain: Any, path: str, request: Request, settings: Settings) -> Plan:
+def _with_uuid(domain: Domain) -> Domain:
+    """Return a domain that has a UUID: libvirt would make one up that nobody could find again."""
+    if domain.uuid:
+        return domain
+    import uuid  # noqa: PLC0415 - what virt-v2v writes has none
+
+    document, name = domain.document, domain.root.find("name")
+    at = name.end if name is not None else domain.root.open_end
+    element = f"<uuid>{uuid.uuid4()}</uuid>".encode()
+    return read_domain(document.encode(document.source[:at] + element + document.source[at:]))
+
+
+def _planned(domain: Domain, path: str, request: Request, settings: Settings) -> Plan:
     from fixer.planning.planner import make_plan  # noqa: PLC0415
 
     return redefine.proved(lambda: make_plan(domain, request, sources.seen(path, domain, settings)))

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.cli import sources
 from fixer.cli.exit_codes import Exit
-from fixer.cli.redefine import in_order, proved, store_of
+from fixer.cli.redefine import in_order, proved
 from fixer.cli.sources import DomainRef
 from fixer.cli.wiring import Settings, build_request, state_dir
-from fixer.domain.document import digest
 from fixer.domain.model import Domain, read_domain
 from fixer.errors import VirtfixError, printable
 from fixer.execution.journal import LEFT, RESTORED, Entry, entries, read_events
@@ -42,7 +41,9 @@ def run(paths: Sequence[str], settings: Settings, form: str, state: str, *, deta
         return _standing(reference, request, settings, known)
 
     found = list(in_order(one, [path for path in paths if isinstance(path, DomainRef)]))
-    if form == "json":
+    if form == "jsonl":
+        sys.stdout.writelines(json.dumps(standing._asdict()) + "\n" for standing in found)
+    elif form == "json":
         sys.stdout.write(json.dumps([standing._asdict() for standing in found], indent=2) + "\n")
     else:
         wide = max((len(printable(standing.name)) for standing in found), default=0)
@@ -77,14 +78,13 @@ def _standing(
     settings: Settings,
     known: dict[tuple[str, str], tuple[str, Entry]],
 ) -> Standing:
-    store = store_of(reference)
+    store = sources.store(reference.uri, writable=sources.asks_guest(settings))
     base = Standing(store.uri, reference.uuid, str(reference), "right")
     try:
-        data = store.xml(reference.uuid)
-        domain = read_domain(data)
+        domain = read_domain(store.public_xml(reference.uuid))
         plan = proved(lambda: make_plan(domain, request, sources.seen(reference, domain, settings)))
         if plan.pending:
-            return _to_change(base, data, len(plan.changes), known.get((store.uri, reference.uuid)))
+            return _to_change(base, len(plan.changes), known.get((store.uri, reference.uuid)))
         state = store.state(reference.uuid)
         old = _old_devices(domain, read_domain(store.live_xml(reference.uuid))) if state.active else []
         if old:
@@ -101,13 +101,11 @@ def _standing(
         return base._replace(status="error", reason=str(error))
 
 
-def _to_change(base: Standing, data: bytes, count: int, last: tuple[str, Entry] | None) -> Standing:
+def _to_change(base: Standing, count: int, last: tuple[str, Entry] | None) -> Standing:
     told = f"{count} device{'s' * (count != 1)} that its guest can not drive"
     if last is None:
         return base._replace(status="to change", reason=told)
-    run_id, entry = last
-    what = "its old definition" if digest(data) == entry.before else "another definition"
-    reason = f"run {run_id} changed it, and it has {what} since (a snapshot revert, or redefined): {told}"
+    reason = f"run {last[0]} changed it, and it was redefined since (a snapshot revert?): {told}"
     return base._replace(status="came back", reason=reason)
 
 

@@ -148,11 +148,11 @@ def define(
         "planned", {**facts, **digests, "backup": backup, "edits": edits, "saved": remove_managed_save}
     )
     try:
-        _define(store, uuid, before, plan.after, after, remove_managed_save=remove_managed_save)
+        got = _define(store, uuid, before, plan.after, after, remove_managed_save=remove_managed_save)
     except VirtfixError as error:
         journal.write("left", {**facts, "code": error.code, "reason": str(error)})
         raise
-    journal.write("defined", {**facts, "now": digest(store.xml(uuid))})
+    journal.write("defined", {**facts, "now": digest(got)})
 
 
 def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowed) -> Result:
@@ -166,13 +166,7 @@ def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowe
     )
     if plan.unresolved and allowed.strict:
         return result._replace(status=Status.BLOCKED, code="apply.strict", reason=plan.unresolved[0].why)
-    if not uuid:
-        raise VirtfixError(
-            "define.uuid",
-            "has no <uuid>",
-            where=name,
-            hint="give it one (uuidgen), so that it can be found again",
-        )
+    assert uuid, "whoever reads the file gives it one"
     old = _old_xml(store, uuid)
     state = store.state(uuid) if old else None
     if state is not None and state.managed_save and not allowed.remove_managed_save:
@@ -183,13 +177,13 @@ def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowe
     journal.write("planned", {**facts, **digests, **kept})
     try:
         saved = state is not None and state.managed_save
-        _define(
+        got = _define(
             store, uuid, old, plan.after, plan.result, remove_managed_save=saved, written_by_libvirt=False
         )
     except VirtfixError as error:
         journal.write("left", {**facts, "code": error.code, "reason": str(error)})
         raise
-    journal.write("defined", {**facts, "now": digest(store.xml(uuid))})
+    journal.write("defined", {**facts, "now": digest(got)})
     active = state is not None and state.active
     return result._replace(pending_restart=active, notes=_notes(state) if state is not None else ())
 
@@ -213,7 +207,8 @@ def _define(
     *,
     remove_managed_save: bool,
     written_by_libvirt: bool = True,
-) -> None:
+) -> bytes:
+    """Define and look back; return the XML that is in force. Raises VirtfixError, with the old one put back."""
     # libvirt has no compare-and-swap: this look comes as late as possible.
     if before:
         _check_digest(store.xml(uuid), digest(before))
@@ -223,7 +218,8 @@ def _define(
         store.define(after, validate=True)
         # What a person or another tool wrote, libvirt fills up: only the places can be held against it.
         look = differences if written_by_libvirt else misplaced
-        wrong = look(meant, store.xml(uuid))
+        got = store.xml(uuid)
+        wrong = look(meant, got)
     except VirtfixError as error:
         put_back(store, uuid, before)
         raise VirtfixError(
@@ -236,6 +232,7 @@ def _define(
             f"libvirt took something else than was meant: {'; '.join(wrong[:4])}",
             hint="the old definition is in force again; please report this",
         )
+    return got
 
 
 def put_back(store: DomainStore, uuid: str, before: bytes) -> None:

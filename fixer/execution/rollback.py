@@ -100,7 +100,9 @@ def _refuse_changed(current: bytes, entry: Entry, before: bytes) -> None:
     if _is_ours(current, entry, before):
         return
     if not current:
-        raise BlockedError("rollback.gone", "is not there any more", hint="--force defines it again as it was")
+        raise BlockedError(
+            "rollback.gone", "is not there any more", hint="--force defines it again as it was"
+        )
     was, now = (entry.now or entry.after)[:23], digest(current)[:23]
     raise BlockedError(
         "rollback.changed",

@@ -14,7 +14,7 @@ import pytest
 libvirt = pytest.importorskip("libvirt")
 redefining = pytest.importorskip("redefining")
 
-from redefining import BOTH, PASSWORD, PREFIX, Host, Person, inactive, live, xml_of  # noqa: E402
+from redefining import PASSWORD, PREFIX, Host, Person, inactive, live, xml_of  # noqa: E402
 
 from fixer.domain.document import digest  # noqa: E402
 
@@ -44,10 +44,6 @@ def host(oracle: ModuleType, tmp_path: Path) -> Iterator[Host]:
         _opened.update(sources._stores)
         sources._stores.clear()
     assert PASSWORD not in "".join(made.said)
-
-
-def address_of(xml: str, oracle: ModuleType) -> dict[str, tuple[int, int, int]]:
-    return oracle.virtio_addresses(xml)
 
 
 # --- running, paused, saved ---------------------------------------------------------------------------
@@ -82,6 +78,7 @@ def test_a_running_domain_is_redefined_and_goes_on_as_it_runs(host: Host, oracle
 
 
 def test_a_paused_domain_stays_paused(host: Host) -> None:
+    """It is neither resumed nor touched; what is pending is told in its own words."""
     domain = host.define("paused")
     domain.create()
     domain.suspend()
@@ -156,6 +153,7 @@ def test_a_snapshot_is_told_of_and_reverting_to_it_is_seen(host: Host) -> None:
 
 
 def test_a_checkpoint_is_told_of(host: Host) -> None:
+    """It stays, and the note says what reverting would do."""
     domain = host.define("checked", disk=host.image("checked.qcow2"))
     domain.create()
     domain.checkpointCreateXML("<domaincheckpoint><name>since</name></domaincheckpoint>", 0)
@@ -169,6 +167,7 @@ def test_a_checkpoint_is_told_of(host: Host) -> None:
 
 
 def test_a_transient_domain_is_defined_only_where_that_is_wanted(host: Host) -> None:
+    """It would stay for good: that needs --make-persistent, and its process goes on as it runs."""
     domain = host.connection.createXML(xml_of(f"{PREFIX}passing"))
     running = live(domain)
     done = host.virtfix("apply", "--domain", domain.name(), "--yes", "--detailed-exitcode")
@@ -293,6 +292,7 @@ def test_what_was_shown_is_what_is_done(host: Host) -> None:
 
 
 def test_a_no_changes_nothing(host: Host) -> None:
+    """Only a whole yes is one; where nobody can be asked, --yes is asked for. There is no run then."""
     domain = host.define("unasked")
     before = inactive(domain)
     for answer in ("no", "y", ""):
@@ -317,6 +317,7 @@ def test_a_domain_that_vanishes_takes_no_other_with_it(host: Host) -> None:
 
 
 def test_a_saved_plan_of_a_vanished_domain_is_one_clear_line(host: Host) -> None:
+    """Nothing is defined in its place."""
     domain = host.define("planned-and-gone")
     path = planned(host, domain)
     domain.undefine()
@@ -441,7 +442,7 @@ def test_what_is_the_owners_is_kept(host: Host, oracle: ModuleType) -> None:
         assert kept in before
         assert kept in after, kept
     assert variables.read_bytes() == b"boot entries of the guest"
-    assert set(address_of(before, oracle)) == set(address_of(after, oracle)), "the same devices"
+    assert set(oracle.virtio_addresses(before)) == set(oracle.virtio_addresses(after)), "the same devices"
 
     assert host.virtfix("rollback", "--domain", domain.name(), "--yes").code == 0
     assert inactive(again) == before
@@ -452,7 +453,6 @@ def test_what_is_the_owners_is_kept(host: Host, oracle: ModuleType) -> None:
 def test_passwords_lie_in_the_backup_only_and_nobody_else_may_read_it(host: Host) -> None:
     """Not in any output, plan or journal; files 0600 below folders 0700, whatever the umask."""
     domain = host.define("secret")
-    domain.create()
     planned(host, domain)
     for command in (
         ("plan", "--domain", domain.name()),
@@ -514,6 +514,9 @@ def test_rollback_gives_back_every_byte(host: Host) -> None:
     assert [inactive(domain) for domain in domains] == before
     again = host.virtfix("rollback", done.run, "--yes")
     assert (again.code, "there is nothing to put back" in again.err) == (1, True), again
+    told = [line.split(maxsplit=2)[1:] for line in host.virtfix("history").out.splitlines()]
+    assert sorted(command for command, _ in told) == ["apply", "rollback", "rollback"]
+    assert "nothing was changed" not in [what for _, what in told], "each of them changed something"
     assert [host.status(domain)["status"] for domain in domains] == ["to change"] * 3
 
 
@@ -538,6 +541,7 @@ def test_rollback_refuses_a_domain_that_was_edited_since(host: Host) -> None:
 
 
 def test_rollback_needs_a_yes(host: Host) -> None:
+    """A rollback is a change, too: it asks as apply does."""
     domain = host.define("unasked-back")
     done = host.virtfix("apply", "--all", "--yes")
     after = inactive(domain)
@@ -570,15 +574,17 @@ def test_rollback_tells_of_a_managed_save(host: Host) -> None:
 
 
 def test_rollback_tells_of_a_domain_that_was_undefined_since(host: Host) -> None:
-    """One failure, the other domain is put back; the stored XML is still there to be defined by hand."""
+    """It is not brought back unasked, the other domain is put back; --force defines it as it was."""
     domain, other = host.define("a-gone-since"), host.define("b-there")
     before = inactive(domain), inactive(other)
     done = host.virtfix("apply", "--all", "--yes")
     domain.undefine()
-    undone = host.virtfix("rollback", done.run, "--yes")
-    assert undone.code == 1
-    assert f"failed     {domain.name()}" in undone.err
+    undone = host.virtfix("rollback", done.run, "--yes", "--detailed-exitcode")
+    assert undone.code == 4, undone
+    assert "is not there any more" in undone.err
+    assert "1 changed" in undone.err
+    assert [one.name() for one in host.connection.listAllDomains()] == [other.name()]
     assert inactive(other) == before[1]
-    told = json.loads(host.virtfix("history", "--run", done.run, "--format", "json").out)["domains"]
-    stored = {one["name"]: Path(one["backup"]).read_text() for one in told}
-    assert stored[domain.name()] == before[0]
+    forced = host.virtfix("rollback", done.run, "--yes", "--force")
+    assert forced.code == 0, forced
+    assert inactive(host.connection.lookupByName(domain.name())) == before[0]
