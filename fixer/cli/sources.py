@@ -103,11 +103,14 @@ _opening = threading.Lock()  # threads share connections; an embedded driver bea
 
 
 def store(uri: str | None, *, writable: bool) -> LibvirtStore:
-    """Return a connection, opened once a process. Questions to the guest, and changes, want it writable."""
+    """Return a connection, opened once a process. Questions to the guest, and changes, want it writable.
+
+    An open one that can do more serves too: each connection to ``test:///FILE`` has its own domains.
+    """
     from fixer.adapters.libvirt_store import LibvirtStore  # noqa: PLC0415 - loads libvirt
 
     with _opening:
-        found = _stores.get((uri, writable))
+        found = _stores.get((uri, True)) or _stores.get((uri, writable))
         if found is None:
             found = _stores[uri, writable] = LibvirtStore(uri, writable=writable)
         return found
