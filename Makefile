@@ -45,6 +45,7 @@ bench:
 	@sh .ci/setup.sh demo
 	$(BIN)/python bench/plan.py
 	$(BIN)/python bench/policy.py
+	$(BIN)/python bench/apply.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -7,6 +7,7 @@ for their owner only: the XML holds passwords.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -21,7 +22,7 @@ from fixer.adapters.file_store import problem
 from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -60,21 +61,26 @@ class StateDir:
             raise VirtfixError("run.unknown", f"{what} '{run}'", hint="virtfix history lists the runs")
         return Run(self.root / "runs" / found[0])
 
-    def create(self, facts: Mapping[str, Any]) -> Run:
-        """Make the folder of a new run and write down what it was asked for. Raises VirtfixError."""
-        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
-        folder = self.root / "runs" / name
+    def create(self, facts: Mapping[str, Any], plans: Sequence[Mapping[str, Any]] = ()) -> Run:
+        """Make the folder of a new run and write down what it was asked for. Raises VirtfixError.
+
+        ``plans`` are the saved ones that it carries out: ``resume`` plans nothing anew.
+        """
+        folder = self.root / "runs"
         try:
             _make_private(self.root)
-            _make_private(self.root / "runs")
-            folder.mkdir(mode=0o700)
-            (folder / "backup").mkdir(mode=0o700)
-            _write_new(folder / "run.json", json.dumps({"run": name, **facts}, indent=2).encode() + b"\n")
-            for path in (folder, self.root / "runs"):
-                _sync(path)
+            _make_private(folder)
+            # Nobody ever sees a run that does not say what it was asked for.
+            new = folder / f".new-{secrets.token_hex(8)}"
+            new.mkdir(mode=0o700)
+            (new / "backup").mkdir(mode=0o700)
+            _write_new(new / "run.json", json.dumps(dict(facts), indent=2).encode() + b"\n")
+            if plans:
+                _write_new(new / "plans.json", json.dumps(list(plans)).encode())
+            _sync(new)
+            return Run(_into_place(new, folder))
         except OSError as error:
             raise problem(error, str(folder), "write") from None
-        return Run(folder)
 
     @contextlib.contextmanager
     def locked(self, what: str, wait: float = 0) -> Iterator[None]:
@@ -86,13 +92,14 @@ class StateDir:
         except OSError as error:
             raise problem(error, str(path), "write") from None
         try:
-            self._acquire(descriptor, wait)
-            os.truncate(descriptor, 0)
-            since = time.strftime("%Y-%m-%d %H:%M:%S")
-            os.pwrite(descriptor, f"{what}, process {os.getpid()}, since {since}".encode(), 0)
+            try:
+                self._acquire(descriptor, wait)
+                os.truncate(descriptor, 0)
+                since = time.strftime("%Y-%m-%d %H:%M:%S")
+                os.pwrite(descriptor, f"{what}, process {os.getpid()}, since {since}".encode(), 0)
+            except OSError as error:
+                raise problem(error, str(path), "write") from None
             yield
-        except OSError as error:
-            raise problem(error, str(path), "write") from None
         finally:
             os.close(descriptor)
 
@@ -139,9 +146,11 @@ class Run:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """Return what the run was asked for. Raises VirtfixError."""
+        """Return what the run was asked for, {} where nothing says it. Raises VirtfixError."""
         try:
             value = json.loads((self.folder / "run.json").read_bytes())
+        except FileNotFoundError:
+            return {}
         except OSError as error:
             raise problem(error, str(self.folder), "read") from None
         except ValueError:
@@ -158,6 +167,20 @@ class Run:
             return b""
         except OSError as error:
             raise problem(error, str(self.folder), "read") from None
+
+    def plans(self) -> list[dict[str, Any]]:
+        """Return the saved plans that the run carries out, [] where it makes its own. Raises VirtfixError."""
+        try:
+            value = json.loads((self.folder / "plans.json").read_bytes())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise problem(error, str(self.folder), "read") from None
+        except ValueError:
+            raise VirtfixError(
+                "run.broken", "is no list of plans", where=str(self.folder / "plans.json")
+            ) from None
+        return value if isinstance(value, list) else []
 
     def keep(self, uuid: str, data: bytes) -> str:
         """Store XML as it was, on disk before anything else happens, and return its name."""
@@ -189,12 +212,34 @@ class Run:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}).encode() + b"\n"
         try:
             with self._lock:
-                written = os.write(self._descriptor, line)
-                if written != len(line):
-                    os.write(self._descriptor, line[written:])
+                self._append(line)
             os.fdatasync(self._descriptor)
         except OSError as error:
             raise problem(error, str(self.folder / "journal.jsonl"), "write") from None
+
+    def _append(self, line: bytes) -> None:
+        """Append a whole line or nothing: half of one would swallow the next, which may be another thread's."""
+        size = os.fstat(self._descriptor).st_size
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            os.ftruncate(self._descriptor, size)
+            raise
+
+
+def _into_place(new: Path, folder: Path) -> Path:
+    """Give a run its id: ids sort by their age, also those of one second."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    for number in range(1 << 16):
+        path = folder / f"{stamp}-{number:04x}"
+        if path.exists():  # whoever creates a run holds the lock
+            continue
+        new.rename(path)
+        _sync(folder)
+        return path
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
 
 
 def _make_private(folder: Path) -> None:
@@ -202,17 +247,17 @@ def _make_private(folder: Path) -> None:
 
 
 def _write_new(path: Path, data: bytes) -> None:
-    """Write a file that must not be there yet, to disk, for its owner only; nothing half remains."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    """Write a file that must not be there yet, to disk, for its owner only; under its name it is whole or absent."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        raise
+        os.link(part, path)
+    finally:
+        os.unlink(part)
 
 
 def _sync(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -21,7 +22,7 @@ from fixer.planning.prove import ProofError
 from fixer.policy.ids import glob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from fixer.adapters.state_dir import Run
     from fixer.planning.plan import Plan
@@ -55,6 +56,7 @@ class Job(NamedTuple):
     reference: DomainRef
     target: Target
     make: Callable[[bytes], Plan]
+    saved: dict[str, Any] | None = None  # the saved plan that it carries out
 
 
 def run(paths: Sequence[str], settings: Settings, wishes: Wishes, *, detailed: bool) -> Exit:
@@ -82,9 +84,9 @@ def carry_out(jobs: list[Job], settings: Settings, wishes: Wishes, *, detailed: 
                 [job.reference.uri, job.target.uuid, job.target.name, job.target.digest] for job in jobs
             ],
         }
-        with state.create(asked) as made:
-            results = _guarded(made, _all(jobs, made, wishes), len(jobs))
-            return report(results, wishes, len(jobs), made.id, detailed=detailed)
+        saved = [job.saved for job in jobs if job.saved is not None]
+        with state.create(asked, saved) as made, stopping(f"virtfix resume {made.id} goes on"):
+            return report(_all(jobs, made, wishes), wishes, len(jobs), made.id, detailed=detailed)
 
 
 def planned_now(reference: DomainRef, request: Request, settings: Settings) -> Job:
@@ -176,7 +178,7 @@ def _domains(count: int) -> str:
 # --- One domain after the other, several at a time ----------------------------------------------------
 
 
-def _all(jobs: list[Job], made: Run, wishes: Wishes) -> Iterator[Result]:
+def _all(jobs: list[Job], made: Run, wishes: Wishes) -> Generator[Result]:
     stop = threading.Event()
 
     def one(job: Job) -> Result | None:
@@ -227,7 +229,7 @@ def _go_on(first: list[Result], wishes: Wishes, left: int) -> bool:
     return confirmed(f"The canaries are redefined. Go on with {_domains(left)}?")
 
 
-def in_order(one: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+def in_order(one: Callable[[Any], Any], items: Iterable[Any]) -> Generator[Any]:
     """Yield what ``one`` makes of each item, in order, a few at a time."""
     from concurrent.futures import Future, ThreadPoolExecutor  # noqa: PLC0415
 
@@ -245,17 +247,13 @@ def in_order(one: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
                 future.cancel()
 
 
-def _guarded(made: Run, results: Iterator[Result], total: int) -> Iterator[Result]:
+@contextlib.contextmanager
+def stopping(hint: str) -> Iterator[None]:
     """Say how to go on where the run is stopped from outside."""
-    done = 0
     try:
-        for result in results:
-            done += 1
-            yield result
+        yield
     except (KeyboardInterrupt, BrokenPipeError):
-        sys.stderr.write(
-            f"virtfix: stopped after {done} of {_domains(total)}; virtfix resume {made.id} goes on\n"
-        )
+        sys.stderr.write(f"virtfix: stopped; {hint}\n")
         raise
 
 
@@ -277,17 +275,18 @@ def _progress(results: Iterator[Result], total: int) -> Iterator[Result]:
 # --- What became of it --------------------------------------------------------------------------------
 
 
-def report(results: Iterator[Result], wishes: Wishes, total: int, run_id: str, *, detailed: bool) -> Exit:
+def report(results: Generator[Result], wishes: Wishes, total: int, run_id: str, *, detailed: bool) -> Exit:
     """Tell each result as it comes, and the counts at the end."""
     counts = dict.fromkeys(Status, 0)
     pending = unresolved = number = 0
     if wishes.form == "json":
         sys.stdout.write("[\n")
-    for number, result in enumerate(results, 1):
-        counts[result.status] += 1
-        pending += result.pending_restart
-        unresolved += bool(result.unresolved)
-        _tell(result, wishes.form, number)
+    with contextlib.closing(results):  # what is under way ends before the journal does
+        for number, result in enumerate(results, 1):
+            counts[result.status] += 1
+            pending += result.pending_restart
+            unresolved += bool(result.unresolved)
+            _tell(result, wishes.form, number)
     if wishes.form == "json":
         sys.stdout.write("\n]\n" if number else "]\n")
     sys.stdout.flush()

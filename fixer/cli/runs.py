@@ -14,12 +14,13 @@ from fixer.cli.redefine import Wishes, in_order, report
 from fixer.cli.sources import DomainRef
 from fixer.cli.wiring import Settings, build_request, state_dir
 from fixer.errors import VirtfixError, printable
-from fixer.execution.apply import Allowed, Target, apply_one
-from fixer.execution.journal import LEFT, PLANNED, RESTORED, Entry, entries, read_events
+from fixer.execution.apply import Allowed, Status, Target, apply_one
+from fixer.execution.journal import LEFT, PLANNED, PUT_BACK, RESTORED, UNKNOWN, Entry, entries, read_events
 from fixer.execution.rollback import finish, restore
+from fixer.planning.replay import check_saved, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from fixer.adapters.state_dir import Run
     from fixer.execution.apply import Result
@@ -30,9 +31,12 @@ def history(run: str, state: str, form: str) -> Exit:
     place = state_dir(state)
     if run:
         found = place.find(run)
-        known = list(entries(read_events(found.journal())).values())
+        events = read_events(found.journal())
+        known = list(entries(events).values())
+        put_back = [event for event in events if event["event"] == PUT_BACK]
         if form == "json":
             value = {"run": found.id, "domains": [_entry_json(found, entry) for entry in known]}
+            value["put_back"] = [{key: event[key] for key in _PUT_BACK} for event in put_back]
             sys.stdout.write(json.dumps(value, indent=2) + "\n")
             return Exit.DONE
         for entry in known:
@@ -41,6 +45,9 @@ def history(run: str, state: str, form: str) -> Exit:
                 f"{_word(entry):<9}  {printable(entry.name)}  {entry.uuid}  {printable(entry.uri)}{told}\n"
             )
             sys.stdout.write(f"{'':<9}  old XML: {printable(str(found.folder / entry.backup))}\n")
+        for event in put_back:
+            uri, uuid, name, source = (printable(str(event[key])) for key in _PUT_BACK)
+            sys.stdout.write(f"{'put back':<9}  {name}  {uuid}  {uri}; as before run {source}\n")
         return Exit.DONE
     runs = [place.find(name) for name in place.runs()]
     if form == "json":
@@ -52,8 +59,9 @@ def history(run: str, state: str, form: str) -> Exit:
     return Exit.DONE
 
 
+_PUT_BACK = ("uri", "uuid", "name", "run")
 # Words for people and programs: what a domain has now, as far as its run knows.
-_WORDS = {PLANNED: "cut off", LEFT: "old", RESTORED: "restored"}
+_WORDS = {PLANNED: "cut off", LEFT: "old", RESTORED: "restored", UNKNOWN: "unknown"}
 
 
 def _word(entry: Entry) -> str:
@@ -77,8 +85,11 @@ def _run_json(run: Run) -> dict[str, Any]:
 
 def _counts(run: Run) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for entry in entries(read_events(run.journal())).values():
-        counts[_word(entry)] = counts.get(_word(entry), 0) + 1
+    events = read_events(run.journal())
+    words = [_word(entry) for entry in entries(events).values()]
+    words += ["put back" for event in events if event["event"] == PUT_BACK]
+    for word in words:
+        counts[word] = counts.get(word, 0) + 1
     return counts
 
 
@@ -99,7 +110,8 @@ def rollback(run: str, domain: str, wishes: Wishes, *, force: bool, detailed: bo
                 source, entry = pair
                 return _restored(source, made, entry, force=force)
 
-            return report(in_order(one, chosen), wishes, len(chosen), made.id, detailed=detailed)
+            with redefine.stopping("the same command goes on"):
+                return report(in_order(one, chosen), wishes, len(chosen), made.id, detailed=detailed)
 
 
 def _restored(source: Run, made: Run, entry: Entry, *, force: bool) -> Result:
@@ -107,7 +119,8 @@ def _restored(source: Run, made: Run, entry: Entry, *, force: bool) -> Result:
     store = sources.store(entry.uri, writable=True)
     # The undoing is a change too: what it replaces is kept.
     result = restore(store, source, entry, before, force=force, keep=lambda data: made.keep(entry.uuid, data))
-    made.write("restored-from", {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, "run": source.id})
+    if result.status in {Status.CHANGED, Status.UNCHANGED}:
+        made.write(PUT_BACK, {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, "run": source.id})
     return result
 
 
@@ -156,16 +169,25 @@ def resume(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
     with place.locked("virtfix resume", wishes.wait):
         found = place.find(run)
         asked = found.asked
-        if asked.get("command") != "apply":
+        if asked.get("command") not in {"apply", "define"}:
             raise VirtfixError(
-                "resume.command", "is no run of apply", where=found.id, hint="run it again instead"
+                "resume.command",
+                "is no run that defines domains",
+                where=found.id,
+                hint="run it again instead",
             )
         known = entries(read_events(found.journal()))
         begun = [entry for entry in known.values() if entry.open]
-        with found as journal:
+        with found as journal, redefine.stopping(f"virtfix resume {found.id} goes on"):
             todo = list(_not_begun(asked, known))
             results = _resumed(journal, begun, todo, asked)
-            return report(results, wishes, len(begun) + len(todo), found.id, detailed=detailed)
+            done = report(results, wishes, len(begun) + len(todo), found.id, detailed=detailed)
+        files = len(asked.get("files", ())) - len(known)
+        if files > 0:
+            sys.stderr.write(
+                f"virtfix: {files} files of the run were not defined: give them to apply again\n"
+            )
+        return done
 
 
 def _not_begun(asked: dict[str, Any], known: dict[tuple[str, str], Entry]) -> Iterator[tuple[DomainRef, str]]:
@@ -178,7 +200,7 @@ def _not_begun(asked: dict[str, Any], known: dict[tuple[str, str], Entry]) -> It
 
 def _resumed(
     journal: Run, begun: list[Entry], todo: list[tuple[DomainRef, str]], asked: dict[str, Any]
-) -> Iterator[Result]:
+) -> Generator[Result]:
     def one(entry: Entry) -> Result:
         meant = journal.backup(entry.meant) if entry.meant else b""
         store = sources.store(entry.uri, writable=True)
@@ -190,12 +212,15 @@ def _resumed(
     settings = _settings(asked["settings"])
     request = build_request(settings)
     allowed = Allowed(**asked["allowed"])
+    plans = {plan["domain"]["uuid"]: plan for plan in map(check_saved, journal.plans())}
 
     def other(item: tuple[DomainRef, str]) -> Result:
         reference, planned = item
+        saved = plans.get(reference.uuid)
         job = redefine.planned_now(reference, request, settings)
+        make = job.make if saved is None else lambda data: replay(data, saved)
         target = Target(reference.uuid, str(reference), planned)
-        return apply_one(redefine.store_of(reference), journal, target, job.make, allowed)
+        return apply_one(redefine.store_of(reference), journal, target, make, allowed)
 
     yield from in_order(other, todo)
 

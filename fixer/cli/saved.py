@@ -70,7 +70,7 @@ def _job(saved: dict[str, Any], settings: Settings) -> Job:
     # A plan that was made by a reader was made from the XML that readers get, which lacks passwords.
     if digest(store.public_xml(uuid)) == planned:
         planned = digest(store.xml(uuid))
-    return Job(reference, Target(uuid, name, planned), lambda data: replay(data, saved))
+    return Job(reference, Target(uuid, name, planned), lambda data: replay(data, saved), saved)
 
 
 def run_files(
@@ -96,6 +96,7 @@ def run_files(
             except VirtfixError as error:
                 return base._replace(status=Status.FAILED, code=error.code, reason=str(error))
 
+        held.enter_context(redefine.stopping("the same command goes on"))
         results = redefine.in_order(one, paths)
         return redefine.report(results, wishes, len(paths), made.id, detailed=detailed)
 

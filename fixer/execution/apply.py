@@ -12,15 +12,16 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fixer.domain.document import digest
+from fixer.domain.state import State
 from fixer.errors import VirtfixError
 from fixer.execution.compare import differences, misplaced
+from fixer.execution.journal import DEFINED, LEFT, PLANNED, UNKNOWN
 from fixer.planning.codec import encode_edit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fixer.domain.model import Domain
-    from fixer.domain.state import State
     from fixer.execution.ports import DomainStore, Journal
     from fixer.planning.plan import Plan
 
@@ -98,7 +99,7 @@ def _apply(
     allowed: Allowed,
     base: Result,
 ) -> Result:
-    state = _ready(store, target.uuid, allowed)
+    state = ready(store, target.uuid, allowed)
     before = store.xml(target.uuid)
     _check_digest(before, target.digest)
     plan = make(before)
@@ -117,42 +118,52 @@ def _apply(
             "has a managed save, from which its next start would take the old devices",
             hint="start it and shut it down; or name it with --remove-managed-save, which loses the saved memory",
         )
-    define(store, journal, target.uuid, before, plan, remove_managed_save=state.managed_save)
+    define(store, journal, target.uuid, before, plan, state)
     return base._replace(
         status=Status.CHANGED,
         devices=len(plan.changes),
         pending_restart=state.active,
-        notes=_notes(state),
+        notes=notes(state),
     )
 
 
-def define(
-    store: DomainStore,
-    journal: Journal,
-    uuid: str,
-    before: bytes,
-    plan: Plan,
-    *,
-    remove_managed_save: bool = False,
-) -> None:
+def define(store: DomainStore, journal: Journal, uuid: str, before: bytes, plan: Plan, state: State) -> None:
     """Define the result of a plan, with backup, journal and a look back. Raises VirtfixError.
 
-    On any error or difference the old definition is put back.
+    On any error or difference the old definition is put back. A managed save is removed.
     """
-    after = plan.result
     facts: dict[str, Any] = {"uri": store.uri, "uuid": uuid, "name": plan.domain.name}
-    backup = journal.keep(uuid, before)
-    edits = [encode_edit(edit) for edit in plan.edits]
-    digests = {"before": plan.digest_before, "after": digest(after)}
-    journal.write(
-        "planned", {**facts, **digests, "backup": backup, "edits": edits, "saved": remove_managed_save}
-    )
+    kept: dict[str, Any] = {
+        "backup": journal.keep(uuid, before),
+        "edits": [encode_edit(edit) for edit in plan.edits],
+    }
+    digests = {"before": plan.digest_before, "after": digest(plan.result)}
+    was = {"saved": state.managed_save, "transient": not state.persistent}
+    journal.write(PLANNED, {**facts, **digests, **kept, **was})
+    old = Old(before, transient=not state.persistent, managed_save=state.managed_save)
+    _carry_out(journal, facts, lambda: replace(store, uuid, old, plan.after, plan.result))
+
+
+def _carry_out(journal: Journal, facts: dict[str, Any], act: Callable[[], bytes]) -> None:
+    """Do what was written down as planned, and write down what became of it. Raises VirtfixError."""
     try:
-        got = _define(store, uuid, before, plan.after, after, remove_managed_save=remove_managed_save)
+        now = act()
     except VirtfixError as error:
-        journal.write("left", {**facts, "code": error.code, "reason": str(error)})
+        journal.write(outcome(error), {**facts, "code": error.code, "reason": str(error)})
         raise
-    journal.write("defined", {**facts, "now": digest(got)})
+    try:
+        journal.write(DEFINED, {**facts, "now": digest(now)})
+    except VirtfixError as error:
+        raise VirtfixError(
+            "apply.unwritten",
+            f"the new definition is in force, but that could not be written down: {error}",
+            hint="virtfix resume writes it down",
+        ) from error
+
+
+def outcome(error: VirtfixError) -> str:
+    """Return the event for a change that failed: whether the old definition is known to be in force."""
+    return UNKNOWN if error.code == "apply.lost" else LEFT
 
 
 def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowed) -> Result:
@@ -167,28 +178,25 @@ def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowe
     if plan.unresolved and allowed.strict:
         return result._replace(status=Status.BLOCKED, code="apply.strict", reason=plan.unresolved[0].why)
     assert uuid, "whoever reads the file gives it one"
-    old = _old_xml(store, uuid)
-    state = store.state(uuid) if old else None
-    if state is not None and state.managed_save and not allowed.remove_managed_save:
+    old = old_xml(store, uuid)
+    state = ready(store, uuid, allowed) if old else State()
+    if state.managed_save and not allowed.remove_managed_save:
         return result._replace(status=Status.BLOCKED, code="state.managed-save", reason="has a managed save")
     facts = {"uri": store.uri, "uuid": uuid, "name": name}
     digests = {"before": digest(old), "after": digest(plan.result)}
     kept = {"backup": journal.keep(uuid, old), "meant": journal.keep(uuid, plan.result), "edits": []}
-    journal.write("planned", {**facts, **digests, **kept})
-    try:
-        saved = state is not None and state.managed_save
-        got = _define(
-            store, uuid, old, plan.after, plan.result, remove_managed_save=saved, written_by_libvirt=False
-        )
-    except VirtfixError as error:
-        journal.write("left", {**facts, "code": error.code, "reason": str(error)})
-        raise
-    journal.write("defined", {**facts, "now": digest(got)})
-    active = state is not None and state.active
-    return result._replace(pending_restart=active, notes=_notes(state) if state is not None else ())
+    was = {"saved": state.managed_save, "transient": not state.persistent}
+    journal.write(PLANNED, {**facts, **digests, **kept, **was})
+    replaced = Old(old, transient=not state.persistent, managed_save=state.managed_save)
+    _carry_out(
+        journal,
+        facts,
+        lambda: replace(store, uuid, replaced, plan.after, plan.result, written_by_libvirt=False),
+    )
+    return result._replace(pending_restart=state.active, notes=notes(state))
 
 
-def _old_xml(store: DomainStore, uuid: str) -> bytes:
+def old_xml(store: DomainStore, uuid: str) -> bytes:
     """Return the definition that is there, b'' where there is none."""
     try:
         return store.xml(uuid)
@@ -198,21 +206,25 @@ def _old_xml(store: DomainStore, uuid: str) -> bytes:
         return b""
 
 
-def _define(
-    store: DomainStore,
-    uuid: str,
-    before: bytes,
-    meant: Domain,
-    after: bytes,
-    *,
-    remove_managed_save: bool,
-    written_by_libvirt: bool = True,
+class Old(NamedTuple):
+    """What is replaced: its XML, b'' for a domain that is not there, and what there is beside it."""
+
+    xml: bytes
+    transient: bool = False
+    managed_save: bool = False  # to be removed
+
+
+def replace(
+    store: DomainStore, uuid: str, old: Old, meant: Domain, after: bytes, *, written_by_libvirt: bool = True
 ) -> bytes:
-    """Define and look back; return the XML that is in force. Raises VirtfixError, with the old one put back."""
+    """Define and look back; return the XML that is in force. Raises VirtfixError, with the old one put back.
+
+    It is ``apply.lost`` where nobody knows whether the old one is in force.
+    """
     # libvirt has no compare-and-swap: this look comes as late as possible.
-    if before:
-        _check_digest(store.xml(uuid), digest(before))
-    if remove_managed_save:
+    if old.xml:
+        _check_digest(store.xml(uuid), digest(old.xml))
+    if old.managed_save:
         store.remove_managed_save(uuid)
     try:
         store.define(after, validate=True)
@@ -221,12 +233,12 @@ def _define(
         got = store.xml(uuid)
         wrong = look(meant, got)
     except VirtfixError as error:
-        put_back(store, uuid, before)
+        put_back(store, uuid, old)
         raise VirtfixError(
             "apply.refused", f"libvirt refuses the new definition: {error}", hint="the old one is in force"
         ) from error
     if wrong:
-        put_back(store, uuid, before)
+        put_back(store, uuid, old)
         raise VirtfixError(
             "apply.differs",
             f"libvirt took something else than was meant: {'; '.join(wrong[:4])}",
@@ -235,16 +247,17 @@ def _define(
     return got
 
 
-def put_back(store: DomainStore, uuid: str, before: bytes) -> None:
+def put_back(store: DomainStore, uuid: str, old: Old) -> None:
     """Put the old definition back, and make sure of it. Raises VirtfixError ``apply.lost`` where that fails."""
     try:
-        if not before:
-            if _old_xml(store, uuid):
+        if old.transient or not old.xml:
+            # A running domain goes on when it loses its definition, and is transient again.
+            if old_xml(store, uuid) and store.state(uuid).persistent:
                 store.undefine(uuid)
             return
-        if _old_xml(store, uuid) != before:
-            store.define(before, validate=False)
-        if store.xml(uuid) == before:
+        if old_xml(store, uuid) != old.xml:
+            store.define(old.xml, validate=False)
+        if store.xml(uuid) == old.xml:
             return
         reason = "libvirt does not give back what it was given"
     except VirtfixError as error:
@@ -256,7 +269,7 @@ def put_back(store: DomainStore, uuid: str, before: bytes) -> None:
     )
 
 
-def _ready(store: DomainStore, uuid: str, allowed: Allowed) -> State:
+def ready(store: DomainStore, uuid: str, allowed: Allowed) -> State:
     """Return the state of a domain that may be redefined; wait for one that is being moved or backed up."""
     for left in reversed(range(_TRIES)):
         state = store.state(uuid)
@@ -282,17 +295,17 @@ def _check_digest(data: bytes, planned: str) -> None:
         )
 
 
-def _notes(state: State) -> tuple[str, ...]:
+def notes(state: State) -> tuple[str, ...]:
     """Return what a redefinition does not reach."""
-    notes = []
+    told = []
     if state.active:
         doing = "is paused" if state.paused else "runs"
-        notes.append(f"{doing} with its old devices until it is shut down and started")
+        told.append(f"{doing} with its old devices until it is shut down and started")
     if state.managed_save:
-        notes.append("its managed save was removed, and the memory in it is lost")
+        told.append("its managed save was removed, and the memory in it is lost")
     for count, what in ((state.snapshots, "snapshot"), (state.checkpoints, "checkpoint")):
         if count:
-            notes.append(
+            told.append(
                 f"has {count} {what}{'s' * (count > 1)}: reverting to one brings the old devices back"
             )
-    return tuple(notes)
+    return tuple(told)

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 # Events about a domain, in the order of its life. ``planned`` is written before the definition is touched.
 _STATED = ("uri", "uuid", "name", "before", "after", "backup", "edits")
-PLANNED, DEFINED, LEFT, RESTORED = "planned", "defined", "left", "restored"
+_OPTIONAL = ("meant", "saved", "transient")
+# ``left``: the old definition is in force, that was made sure of. ``unknown``: nobody could make sure of anything.
+PLANNED, DEFINED, LEFT, RESTORED, UNKNOWN = "planned", "defined", "left", "restored", "unknown"
+# In the journal of a rollback: a domain that another run's backup was put back for.
+PUT_BACK = "restored-from"
 
 
 class Entry(NamedTuple):
@@ -24,6 +28,8 @@ class Entry(NamedTuple):
     backup: str
     edits: list[dict[str, Any]]
     meant: str = ""  # name of the XML that was meant, where it is not what the edits make of the old one
+    saved: bool = False  # a managed save was to be removed, as its owner had allowed
+    transient: bool = False  # libvirt had no definition of it, only the running domain
     event: str = PLANNED
     now: str = ""
     reason: str = ""
@@ -31,7 +37,7 @@ class Entry(NamedTuple):
     @property
     def open(self) -> bool:
         """Whether the run ended before it knew what became of the domain."""
-        return self.event == PLANNED
+        return self.event in {PLANNED, UNKNOWN}
 
 
 def read_events(data: bytes) -> list[dict[str, Any]]:
@@ -53,9 +59,10 @@ def entries(events: Iterable[dict[str, Any]]) -> dict[tuple[str, str], Entry]:
     for event in events:
         kind = event["event"]
         if kind == PLANNED:
-            entry = Entry(**{key: event[key] for key in _STATED}, meant=event.get("meant", ""))
+            optional = {key: event[key] for key in _OPTIONAL if key in event}
+            entry = Entry(**{key: event[key] for key in _STATED}, **optional)
             found[entry.uri, entry.uuid] = entry
-        elif kind in {DEFINED, LEFT, RESTORED}:
+        elif kind in {DEFINED, LEFT, RESTORED, UNKNOWN}:
             key = event["uri"], event["uuid"]
             if key in found:
                 found[key] = found[key]._replace(

@@ -11,15 +11,29 @@ from fixer.domain.model import read_domain
 from fixer.domain.state import State
 from fixer.domain.writing import apply_splices
 from fixer.errors import VirtfixError
-from fixer.execution.apply import BlockedError, Result, Status, put_back
+from fixer.execution.apply import (
+    Allowed,
+    BlockedError,
+    Old,
+    Result,
+    Status,
+    notes,
+    old_xml,
+    outcome,
+    put_back,
+    ready,
+    replace,
+)
 from fixer.execution.compare import differences, misplaced
-from fixer.execution.journal import DEFINED, LEFT, RESTORED, Entry
+from fixer.execution.journal import DEFINED, RESTORED, Entry
 from fixer.planning.codec import decode_edit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fixer.execution.ports import DomainStore, Journal
+
+_ANY = Allowed(make_persistent=True)  # what the run was allowed, its end is
 
 
 def restore(
@@ -36,23 +50,45 @@ def restore(
     ``keep`` stores what is replaced by that. An empty ``before`` stands for a domain that was not there.
     """
     base = Result(Status.UNCHANGED, store.uri, entry.uuid, entry.name)
+    old = Old(before, transient=entry.transient)
     try:
-        state, current = _now(store, entry.uuid)
-        if current != before:
+        current = old_xml(store, entry.uuid)
+        state = ready(store, entry.uuid, _ANY) if current else State()
+        there = not (current and state.persistent) if entry.transient else current == before
+        if not there:
             if not force:
                 _refuse_changed(current, entry, before)
+                _refuse_state(state, entry)
             if current:
                 keep(current)
-            if before:
-                put_back(store, entry.uuid, before)
-            else:
-                store.undefine(entry.uuid)
+            put_back(store, entry.uuid, old)
     except VirtfixError as error:
         return _failed(base, error)
     _note(journal, RESTORED, entry, digest(before))
-    if current == before:
+    if there:
         return base._replace(code="rollback.there", reason="has its old definition already")
-    return base._replace(status=Status.CHANGED, pending_restart=state.active)
+    return base._replace(status=Status.CHANGED, pending_restart=state.active, notes=_told(state))
+
+
+def _refuse_state(state: State, entry: Entry) -> None:
+    if state.managed_save:
+        raise BlockedError(
+            "state.managed-save",
+            "has a managed save, from which its next start would take the devices that it has now",
+            hint="start it and shut it down first; --force puts the old definition back all the same",
+        )
+    if entry.transient and not state.active:
+        raise BlockedError(
+            "state.transient",
+            "was transient and is shut off: without its definition it is gone",
+            hint="--force undefines it; its XML is kept",
+        )
+
+
+def _told(state: State) -> tuple[str, ...]:
+    if state.managed_save:
+        return ("its next start takes the devices of its managed save",)
+    return notes(state)
 
 
 def finish(store: DomainStore, journal: Journal, entry: Entry, before: bytes, meant: bytes = b"") -> Result:
@@ -61,34 +97,40 @@ def finish(store: DomainStore, journal: Journal, entry: Entry, before: bytes, me
     ``meant`` is the XML that was meant, where it is not what the edits make of ``before``.
     """
     base = Result(Status.UNCHANGED, store.uri, entry.uuid, entry.name)
+    begun = False
     try:
-        state, current = _now(store, entry.uuid)
+        current = old_xml(store, entry.uuid)
+        state = ready(store, entry.uuid, _ANY) if current else State()
         stated, meant = bool(meant), meant or _meant(entry, before)
         if current == before:
-            if state.managed_save:
-                raise BlockedError(
-                    "state.managed-save",
-                    "has a managed save, from which its next start would take the old devices",
-                    hint="start it and shut it down, then plan it again",
-                )
-            store.define(meant, validate=True)
-            current = store.xml(entry.uuid)
-        _refuse_other(meant, current, written_by_libvirt=not stated)
+            _refuse_saved(state, entry)
+            begun = True
+            old = Old(
+                before, transient=not state.persistent and bool(current), managed_save=state.managed_save
+            )
+            current = replace(
+                store, entry.uuid, old, read_domain(meant), meant, written_by_libvirt=not stated
+            )
+        else:
+            _refuse_other(meant, current, written_by_libvirt=not stated)
     except VirtfixError as error:
-        _note(journal, LEFT, entry, "", error)
+        # What is not begun stays open: it can be finished when what stands in its way is gone.
+        if begun:
+            _note(journal, outcome(error), entry, "", error)
         return _failed(base, error)
     _note(journal, DEFINED, entry, digest(current))
-    return base._replace(status=Status.CHANGED, pending_restart=state.active, devices=len(entry.edits))
+    return base._replace(
+        status=Status.CHANGED, pending_restart=state.active, devices=len(entry.edits), notes=notes(state)
+    )
 
 
-def _now(store: DomainStore, uuid: str) -> tuple[State, bytes]:
-    """Return what a domain is doing and its definition, b'' where it is not there."""
-    try:
-        return store.state(uuid), store.xml(uuid)
-    except VirtfixError as error:
-        if error.code != "libvirt.gone":
-            raise
-        return State(), b""
+def _refuse_saved(state: State, entry: Entry) -> None:
+    if state.managed_save and not entry.saved:
+        raise BlockedError(
+            "state.managed-save",
+            "has a managed save, from which its next start would take the old devices",
+            hint="start it and shut it down, then resume again",
+        )
 
 
 def _failed(base: Result, error: VirtfixError) -> Result:
@@ -112,6 +154,10 @@ def _refuse_changed(current: bytes, entry: Entry, before: bytes) -> None:
 
 
 def _refuse_other(meant: bytes, current: bytes, *, written_by_libvirt: bool) -> None:
+    if not current:
+        raise BlockedError(
+            "resume.gone", "is not there any more", hint="its old XML is kept: virtfix history"
+        )
     wrong = (differences if written_by_libvirt else misplaced)(read_domain(meant), current)
     if wrong:
         raise BlockedError(

@@ -63,8 +63,8 @@ def no_plan() -> VirtfixError:
     )
 
 
-def check_saved(value: Any) -> None:
-    """Raise VirtfixError ``plan.format`` for what is no saved plan."""
+def check_saved(value: Any) -> dict[str, Any]:
+    """Return a saved plan; raise VirtfixError ``plan.format`` for what is no saved plan."""
     try:
         right = value["format"] == FORMAT and isinstance(value["edits"], list)
         right = right and all(isinstance(value[key][name], str) for key, name in _TEXTS)
@@ -72,6 +72,8 @@ def check_saved(value: Any) -> None:
         right = False
     if not right:
         raise no_plan()
+    assert isinstance(value, dict)
+    return value
 
 
 _TEXTS = (("domain", "uuid"), ("domain", "name"), ("digest", "before"), ("digest", "after"))

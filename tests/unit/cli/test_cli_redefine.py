@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid as uuids
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +13,11 @@ from cli_runner import SAMPLES, Done, Run
 
 libvirt = pytest.importorskip("libvirt")
 
+
 from fixer.cli import sources  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SAMPLE = (SAMPLES / "rhel6-q35-ovmf.xml").read_text().replace("type='kvm'", "type='test'", 1)
 SAMPLE = re.sub(r"<emulator>.*?</emulator>", "", SAMPLE)
@@ -333,8 +334,7 @@ def test_history_tells_where_the_old_xml_is(apply: Callable[..., Done], host: Ho
     value = json.loads(virtfix("history", "--run", run, "--format", "json").out)
     (entry,) = value["domains"]
     assert (entry["name"], entry["status"]) == ("vm1", "changed")
-    with open(entry["backup"], encoding="utf-8") as file:
-        assert file.read() == before
+    assert Path(entry["backup"]).read_text() == before
     assert entry["backup"] in virtfix("history", "--run", run).text
     assert json.loads(virtfix("history", "--format", "json").out)[0]["counts"] == {"changed": 1}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from helpers import ROOT, plan
 
-from fixer.domain.model import read_domain
 from fixer.execution.compare import differences
 
 SAMPLE = (ROOT / "samples" / "rhel6-q35-ovmf.xml").read_text()

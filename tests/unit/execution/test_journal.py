@@ -25,9 +25,7 @@ def test_the_last_word_holds() -> None:
 
 
 def test_a_line_that_was_cut_off_is_left_out_and_hides_none() -> None:
-    cut = (
-        lines(PLANNED) + b'{"event": "defi' + b"\n" + lines({"event": "planned", **{**PLANNED, "uuid": "2"}})
-    )
+    cut = lines(PLANNED) + b'{"event": "defi' + b"\n" + lines({"event": "planned", **PLANNED, "uuid": "2"})
     assert {entry.uuid: entry.open for entry in entries(read_events(cut)).values()} == {"1": True, "2": True}
     assert entries(read_events(lines(PLANNED)[:-20])) == {}
 
