@@ -111,7 +111,7 @@ class LibvirtStore:
                 persistent=bool(domain.isPersistent()),
                 active=active,
                 paused=active and domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED,
-                managed_save=_asked(domain.hasManagedSaveImage, libvirt),
+                managed_save=bool(_asked(domain.hasManagedSaveImage, libvirt)),
                 snapshots=_asked(domain.snapshotNum, libvirt),
                 checkpoints=len(_asked(domain.listAllCheckpoints, libvirt) or ()),
                 job=_job(domain, libvirt) if active else "",
@@ -119,24 +119,31 @@ class LibvirtStore:
         except libvirt.libvirtError as error:
             raise self.failed(error, domain.name()) from None
 
-    def define(self, xml: bytes, *, validate: bool) -> None:
-        """Define a domain, held against libvirt's schema where ``validate``. Raises VirtfixError.
+    def check(self, xml: bytes) -> None:
+        """Hold XML against libvirt's schema, on a local connection. Raises VirtfixError.
 
-        On a local connection the schema is the one that is installed here. It is read once and not, as by
-        VIR_DOMAIN_DEFINE_VALIDATE, for each domain, which costs more than all the rest.
+        The schema is the one that is installed here. It is read once and not, as by VIR_DOMAIN_DEFINE_VALIDATE,
+        for each domain, which costs more than all the rest.
         """
-        libvirt = self._libvirt
-        flags = 0
-        if validate and self._local:
+        if self._local:
             from fixer.adapters import schema_check  # noqa: PLC0415 - loads lxml
 
             schema_check.validate(xml)
-        elif validate:
-            flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE
+
+    def define(self, xml: bytes, *, validate: bool) -> None:
+        """Define a domain; where ``validate`` and ``check`` does not, libvirt checks it. Raises VirtfixError."""
+        libvirt = self._libvirt
+        flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE if validate and not self._local else 0
         try:
             self._connection.defineXMLFlags(xml.decode(), flags)
         except libvirt.libvirtError as error:
             raise self.failed(error, "defining") from None
+        except UnicodeDecodeError:
+            raise VirtfixError(
+                "libvirt.encoding",
+                "libvirt takes XML in UTF-8 only",
+                hint="convert it: xmllint --encode UTF-8",
+            ) from None
 
     def undefine(self, uuid: str) -> None:
         """Undefine a domain that did not exist before; its NVRAM file stays. Raises VirtfixError."""
@@ -146,7 +153,10 @@ class LibvirtStore:
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:  # drivers without NVRAM
                 raise self.failed(error, uuid) from None
-            domain.undefine()
+            try:
+                domain.undefine()
+            except libvirt.libvirtError as again:
+                raise self.failed(again, uuid) from None
 
     def remove_managed_save(self, uuid: str) -> None:
         try:
@@ -192,9 +202,17 @@ class LibvirtStore:
 
     def failed(self, error: Any, what: str) -> VirtfixError:
         gone = error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN
+        if not gone and not self._alive():
+            return VirtfixError("libvirt.lost", f"the connection is lost: {message(error)}", where=self.uri)
         return VirtfixError(
             "libvirt.gone" if gone else "libvirt.failed", f"{what}: {message(error)}", where=self.uri
         )
+
+    def _alive(self) -> bool:
+        try:
+            return bool(self._connection.isAlive())
+        except self._libvirt.libvirtError:
+            return False
 
     def _all(self) -> list[Any]:
         try:

@@ -136,6 +136,7 @@ class Run:
             self._descriptor = os.open(self.folder / "journal.jsonl", flags, 0o600)
             # A line that was cut off by the end of its writer must not swallow the next one.
             os.write(self._descriptor, b"\n")
+            _sync(self.folder)
         except OSError as error:
             raise problem(error, str(self.folder), "write") from None
         return self
@@ -184,7 +185,8 @@ class Run:
 
     def keep(self, uuid: str, data: bytes) -> str:
         """Store XML as it was, on disk before anything else happens, and return its name."""
-        assert _UUID.fullmatch(uuid), "libvirt makes these"
+        if not _UUID.fullmatch(uuid):
+            raise VirtfixError("run.uuid", "a UUID that libvirt would not write")
         number = 0
         while True:
             name = f"backup/{uuid}{f'.{number}' if number else ''}.xml"

@@ -287,6 +287,11 @@ def apply(
     if to_files:
         if domain or every:
             raise VirtfixError("usage.target", "--output-dir and --in-place are for files")
+        if define or jsonl or limit or canary or exclude:
+            raise VirtfixError(
+                "usage.target",
+                "--define, --jsonl, --limit, --canary and --exclude are for domains, not for files that are written",
+            )
         if not files:
             raise VirtfixError("usage.source", "nothing to write", hint="give domain XML files")
         from fixer.adapters.file_store import expand  # noqa: PLC0415
@@ -344,6 +349,7 @@ def _redefine(
             return saved.run_files(files, build_request(wanted), wanted, wishes, detailed=detailed)
         if all(map(saved.is_plan, files)):
             return saved.run_plans(files, wanted, wishes, detailed=detailed)
+        saved.check_kinds(files)
         raise VirtfixError(
             "usage.target", "what to do with the results? give --output-dir DIR, --in-place or --define"
         )
@@ -540,13 +546,19 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Give a stream that the caller closed the null device: what is read is empty, what is written is lost."""
+    """Give a stream that the caller closed the null device: what is read is empty, what is written is lost.
+
+    What the encoding of a stream lacks is written as an escape: a name must not end a run half-way.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             descriptor = os.open(os.devnull, os.O_RDWR)
             if descriptor != number:
                 os.dup2(descriptor, number)
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+        elif number == 1:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _close_stdout() -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fixer.cli import sources
@@ -16,7 +17,8 @@ from fixer.cli.wiring import Settings, build_request, state_dir
 from fixer.domain.document import digest
 from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError, printable
-from fixer.execution.apply import Allowed, Result, Status, Target, apply_one
+from fixer.execution.apply import UNTIL, Allowed, Result, Status, Target, apply_one
+from fixer.execution.journal import ENDED
 from fixer.planning.planner import make_plan
 from fixer.planning.prove import ProofError
 from fixer.policy.ids import glob
@@ -70,15 +72,17 @@ def carry_out(jobs: list[Job], settings: Settings, wishes: Wishes, *, detailed: 
     jobs = [job for job in jobs if not any(glob(pattern, job.target.name) for pattern in wishes.exclude)]
     if wishes.limit:
         jobs = jobs[: wishes.limit]
+    jobs = _each_once(jobs)
     state = state_dir(wishes.state)
+    failed: list[Result] = []
     if not wishes.yes:
-        jobs = _asked(jobs, wishes)
+        jobs, failed = _asked(jobs, wishes)
         if not jobs:
-            return Exit.DONE
+            return Exit.ERROR if failed else Exit.DONE
     with state.locked("virtfix apply", wishes.wait):
         asked = {
             "command": "apply",
-            "settings": settings._asdict(),
+            "settings": absolute(settings)._asdict(),
             "allowed": wishes.allowed._asdict(),
             "domains": [
                 [job.reference.uri, job.target.uuid, job.target.name, job.target.digest] for job in jobs
@@ -86,7 +90,35 @@ def carry_out(jobs: list[Job], settings: Settings, wishes: Wishes, *, detailed: 
         }
         saved = [job.saved for job in jobs if job.saved is not None]
         with state.create(asked, saved) as made, stopping(f"virtfix resume {made.id} goes on"):
-            return report(_all(jobs, made, wishes), wishes, len(jobs), made.id, detailed=detailed)
+            results = _all(jobs, made, wishes, failed)
+            return report(results, wishes, len(jobs) + len(failed), made, detailed=detailed)
+
+
+def _each_once(jobs: list[Job]) -> list[Job]:
+    """Leave out what is chosen twice, as by two URIs of one host. Raises VirtfixError for two plans of a domain."""
+    found: dict[tuple[str, str], Job] = {}
+    for job in jobs:
+        first = found.setdefault((store_of(job.reference).uri, job.target.uuid), job)
+        if first is not job and (first.saved or job.saved):
+            raise VirtfixError(
+                "plan.twice", f"there are two plans of {printable(job.target.name)}", hint="give one of them"
+            )
+    return list(found.values())
+
+
+def absolute(settings: Settings) -> Settings:
+    """Return settings whose paths hold in another directory too: a run is finished from anywhere."""
+
+    def whole(path: str) -> str:
+        return str(Path(path).absolute()) if path and "://" not in path else path
+
+    return settings._replace(
+        policies=tuple(map(whole, settings.policies)),
+        inspections=tuple(map(whole, settings.inspections)),
+        mappings=tuple(map(whole, settings.mappings)),
+        osinfo_db=whole(settings.osinfo_db),
+        target=whole(settings.target),
+    )
 
 
 def planned_now(reference: DomainRef, request: Request, settings: Settings) -> Job:
@@ -115,8 +147,11 @@ def store_of(reference: DomainRef) -> Any:
 # --- Before anything is changed -----------------------------------------------------------------------
 
 
-def _asked(jobs: list[Job], wishes: Wishes) -> list[Job]:
-    """Show what would change and ask; return the jobs with the digests of what was shown, [] for a no."""
+def _asked(jobs: list[Job], wishes: Wishes) -> tuple[list[Job], list[Result]]:
+    """Show what would change and ask; return the jobs with the digests of what was shown, [] for a no.
+
+    Beside them, what can not be planned.
+    """
     if not sys.stdin.isatty():
         raise VirtfixError(
             "apply.unasked",
@@ -126,14 +161,17 @@ def _asked(jobs: list[Job], wishes: Wishes) -> list[Job]:
     from fixer.report import text  # noqa: PLC0415
 
     shown = 0
-    ready: list[Job] = []
+    failed: list[Result] = []
+    kept: list[Job] = []
     for job in jobs:
         try:
             before = store_of(job.reference).xml(job.target.uuid)
             plan = job.make(before)
         except VirtfixError as error:
             sys.stderr.write(f"virtfix: {error.at(str(job.reference))}\n")
+            failed.append(failure(job, error))
             continue
+        kept.append(job._replace(target=job.target._replace(digest=digest(before))))
         if not plan.pending:
             continue
         shown += 1
@@ -143,11 +181,24 @@ def _asked(jobs: list[Job], wishes: Wishes) -> list[Job]:
             )
         else:
             sys.stdout.write(text.line(plan, str(job.reference)))
-        ready.append(job._replace(target=job.target._replace(digest=digest(before))))
-    if not ready:
+    if not shown:
         sys.stdout.write("nothing to do\n")
-        return []
-    return ready if confirmed(f"Redefine {_domains(len(ready))}?") else []
+        return [], failed
+    if failed:
+        sys.stdout.write(f"{_domains(len(failed))} can not be planned\n")
+    return (kept if confirmed(f"Redefine {_domains(shown)}?") else []), failed
+
+
+def failure(job: Job, error: VirtfixError) -> Result:
+    """Return the result of a domain that nothing could be done for."""
+    return Result(
+        Status.FAILED,
+        job.reference.uri or "",
+        job.target.uuid,
+        job.target.name,
+        code=error.code,
+        reason=str(error),
+    )
 
 
 def confirmed_for(question: str) -> bool:
@@ -161,13 +212,14 @@ def confirmed_for(question: str) -> bool:
     return confirmed(question)
 
 
-def confirmed(question: str) -> bool:
+def confirmed(question: str, otherwise: str = "nothing was changed") -> bool:
     """Ask on the terminal; only a whole yes is one."""
     sys.stdout.write(f"{question} Only 'yes' is taken for a yes: ")
     sys.stdout.flush()
-    answer = sys.stdin.readline().strip().lower() == "yes"
+    given = sys.stdin.readline()
+    answer = given.strip().lower() == "yes"
     if not answer:
-        sys.stdout.write("nothing was changed\n")
+        sys.stdout.write(("" if given else "\n") + otherwise + "\n")
     return answer
 
 
@@ -178,42 +230,56 @@ def _domains(count: int) -> str:
 # --- One domain after the other, several at a time ----------------------------------------------------
 
 
-def _all(jobs: list[Job], made: Run, wishes: Wishes) -> Generator[Result]:
+def _all(jobs: list[Job], made: Run, wishes: Wishes, failed: list[Result]) -> Generator[Result]:
+    yield from failed
+
+    def one(job: Job) -> Result:
+        try:
+            return apply_one(store_of(job.reference), made, job.target, job.make, wishes.allowed)
+        except VirtfixError as error:
+            return failure(job, error)
+
+    yield from carefully(one, jobs, wishes)
+
+
+def carefully(one: Callable[[Any], Result], items: Sequence[Any], wishes: Wishes) -> Generator[Result]:
+    """Do all: canaries first, none after the first failure where that is wished or the connection is lost."""
     stop = threading.Event()
 
-    def one(job: Job) -> Result | None:
+    def unless_stopped(item: Any) -> Result | None:
         if stop.is_set():
             return None
-        result = apply_one(store_of(job.reference), made, job.target, job.make, wishes.allowed)
-        if wishes.fail_fast and result.status in {Status.FAILED, Status.BLOCKED}:
+        result = one(item)
+        bad = result.status in {Status.FAILED, Status.BLOCKED}
+        if (wishes.fail_fast and bad) or result.code == "libvirt.lost":
             stop.set()
         return result
 
-    first, rest = _canaries(jobs, one, wishes.canary)
+    first, rest = _canaries(items, unless_stopped, wishes.canary)
     yield from first
     if wishes.canary and rest and not _go_on(first, wishes, len(rest)):
         return
-    others = (result for result in in_order(one, rest) if result is not None)
+    others = (result for result in in_order(unless_stopped, rest) if result is not None)
     try:
         # Nothing is asked while the bar is there.
-        yield from _progress(others, len(rest))
+        yield from _progress(others, len(rest), wishes)
     finally:
         stop.set()
 
 
 def _canaries(
-    jobs: list[Job], one: Callable[[Job], Result | None], count: int
-) -> tuple[list[Result], list[Job]]:
+    items: Sequence[Any], one: Callable[[Any], Result | None], count: int
+) -> tuple[list[Result], Sequence[Any]]:
     """Change ``count`` domains one by one; return what became of them, and the rest."""
     results: list[Result] = []
     changed = at = 0
-    while changed < count and at < len(jobs):
-        result = one(jobs[at])
+    while changed < count and at < len(items):
+        result = one(items[at])
         at += 1
         if result is not None:
             results.append(result)
             changed += result.status is not Status.UNCHANGED
-    return results, jobs[at:]
+    return results, items[at:]
 
 
 def _go_on(first: list[Result], wishes: Wishes, left: int) -> bool:
@@ -226,7 +292,8 @@ def _go_on(first: list[Result], wishes: Wishes, left: int) -> bool:
         return False
     if wishes.yes:
         return True
-    return confirmed(f"The canaries are redefined. Go on with {_domains(left)}?")
+    question = f"The canaries are redefined. Go on with {_domains(left)}?"
+    return confirmed(question, "the others were not changed")
 
 
 def in_order(one: Callable[[Any], Any], items: Iterable[Any]) -> Generator[Any]:
@@ -252,14 +319,15 @@ def stopping(hint: str) -> Iterator[None]:
     """Say how to go on where the run is stopped from outside."""
     try:
         yield
-    except (KeyboardInterrupt, BrokenPipeError):
+    except (KeyboardInterrupt, OSError):  # files have errors of their own; these are of standard output
         sys.stderr.write(f"virtfix: stopped; {hint}\n")
         raise
 
 
-def _progress(results: Iterator[Result], total: int) -> Iterator[Result]:
+def _progress(results: Iterator[Result], total: int, wishes: Wishes) -> Iterator[Result]:
     """Show a bar with counts and the time that is left, where standard error is a terminal."""
-    if total < _PROGRESS_FROM or not sys.stderr.isatty():
+    mixed = wishes.form != "text" and sys.stdout.isatty()  # a bar between the lines of JSON
+    if mixed or total < _PROGRESS_FROM or not sys.stderr.isatty():
         yield from results
         return
     from fixer.cli.batch import progress_bar  # noqa: PLC0415
@@ -275,7 +343,7 @@ def _progress(results: Iterator[Result], total: int) -> Iterator[Result]:
 # --- What became of it --------------------------------------------------------------------------------
 
 
-def report(results: Generator[Result], wishes: Wishes, total: int, run_id: str, *, detailed: bool) -> Exit:
+def report(results: Generator[Result], wishes: Wishes, total: int, made: Run, *, detailed: bool) -> Exit:
     """Tell each result as it comes, and the counts at the end."""
     counts = dict.fromkeys(Status, 0)
     pending = unresolved = number = 0
@@ -292,12 +360,27 @@ def report(results: Generator[Result], wishes: Wishes, total: int, run_id: str, 
     sys.stdout.flush()
     told = ", ".join(f"{counts[status]} {status.value}" for status in Status)
     sys.stderr.write(
-        f"virtfix: {_domains(number)} of {total}: {told}, {pending} pending restart; run {run_id}\n"
+        f"virtfix: {_domains(number)} of {total}: {told}, {pending} pending restart; run {made.id}\n"
     )
+    if pending and wishes.form == "text":
+        sys.stderr.write(
+            "virtfix: pending restart: the old devices stay until the domain is shut down and started\n"
+        )
+    if number < total:
+        left = total - number
+        sys.stderr.write(
+            f"virtfix: {_domains(left)} left alone; virtfix resume {made.id} goes on with them\n"
+        )
+    else:
+        made.write(ENDED, {})
     if counts[Status.FAILED]:
         return Exit.ERROR
     # What was asked for and not done is no success, whoever asks.
-    return Exit.UNRESOLVED if counts[Status.BLOCKED] or (detailed and unresolved) else Exit.DONE
+    return (
+        Exit.UNRESOLVED
+        if number < total or counts[Status.BLOCKED] or (detailed and unresolved)
+        else Exit.DONE
+    )
 
 
 def _tell(result: Result, form: str, number: int) -> None:
@@ -320,9 +403,11 @@ def line(result: Result) -> str:
         told.append(f"{result.devices} device{'s' * (result.devices != 1)}")
     if result.unresolved:
         told.append(f"{result.unresolved} unresolved")
-    told += result.notes
-    if result.pending_restart and not result.notes:
-        told.append("pending restart")
+    if result.pending_restart:
+        paused = any(note.startswith("is paused") for note in result.notes)
+        told.append("pending restart" + ", is paused" * paused)
+    # The summary says what that means.
+    told += [note for note in result.notes if not (result.pending_restart and note.endswith(UNTIL))]
     return (
         f"{result.status.value:<9}  {printable(result.name)}"
         + (f"  {printable('; '.join(told), 600)}" if told else "")

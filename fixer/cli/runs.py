@@ -11,19 +11,29 @@ from typing import TYPE_CHECKING, Any
 from fixer.cli import redefine, sources
 from fixer.cli.exit_codes import Exit
 from fixer.cli.redefine import Wishes, in_order, report
+from fixer.cli.saved import job_of
 from fixer.cli.sources import DomainRef
 from fixer.cli.wiring import Settings, build_request, state_dir
 from fixer.errors import VirtfixError, printable
-from fixer.execution.apply import Allowed, Status, Target, apply_one
-from fixer.execution.journal import LEFT, PLANNED, PUT_BACK, RESTORED, UNKNOWN, Entry, entries, read_events
+from fixer.execution.apply import Allowed, Result, Status, Target, apply_one
+from fixer.execution.journal import (
+    ENDED,
+    LEFT,
+    PLANNED,
+    PUT_BACK,
+    RESTORED,
+    UNKNOWN,
+    Entry,
+    entries,
+    read_events,
+)
 from fixer.execution.rollback import finish, restore
-from fixer.planning.replay import check_saved, replay
+from fixer.planning.replay import check_saved
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from fixer.adapters.state_dir import Run
-    from fixer.execution.apply import Result
 
 
 def history(run: str, state: str, form: str) -> Exit:
@@ -55,13 +65,28 @@ def history(run: str, state: str, form: str) -> Exit:
         return Exit.DONE
     for one in runs:
         counts = ", ".join(f"{count} {word}" for word, count in _counts(one).items())
-        sys.stdout.write(f"{one.id}  {one.asked.get('command', ''):<8}  {counts or 'nothing was changed'}\n")
+        sys.stdout.write(
+            f"{one.id}  {_command(one):<8}  {counts or 'nothing was changed'}{_unfinished(one)}\n"
+        )
     return Exit.DONE
+
+
+def _command(run: Run) -> str:
+    try:
+        return printable(str(run.asked.get("command", "")), 20)
+    except VirtfixError:
+        return "?"  # one broken run hides no other
+
+
+def _unfinished(run: Run) -> str:
+    if _command(run) != "apply" or any(event["event"] == ENDED for event in read_events(run.journal())):
+        return ""
+    return "; unfinished: virtfix resume"
 
 
 _PUT_BACK = ("uri", "uuid", "name", "run")
 # Words for people and programs: what a domain has now, as far as its run knows.
-_WORDS = {PLANNED: "cut off", LEFT: "old", RESTORED: "restored", UNKNOWN: "unknown"}
+_WORDS = {PLANNED: "cut off", LEFT: "kept old", RESTORED: "restored", UNKNOWN: "unknown"}
 
 
 def _word(entry: Entry) -> str:
@@ -74,11 +99,10 @@ def _entry_json(run: Run, entry: Entry) -> dict[str, Any]:
 
 
 def _run_json(run: Run) -> dict[str, Any]:
-    asked = run.asked
     return {
         "run": run.id,
-        "command": asked.get("command", ""),
-        "domains": len(asked.get("domains", ())),
+        "command": _command(run),
+        "ended": any(event["event"] == ENDED for event in read_events(run.journal())),
         "counts": _counts(run),
     }
 
@@ -111,17 +135,33 @@ def rollback(run: str, domain: str, wishes: Wishes, *, force: bool, detailed: bo
                 return _restored(source, made, entry, force=force)
 
             with redefine.stopping("the same command goes on"):
-                return report(in_order(one, chosen), wishes, len(chosen), made.id, detailed=detailed)
+                return report(in_order(one, chosen), wishes, len(chosen), made, detailed=detailed)
 
 
 def _restored(source: Run, made: Run, entry: Entry, *, force: bool) -> Result:
-    before = source.backup(entry.backup)
-    store = sources.store(entry.uri, writable=True)
-    # The undoing is a change too: what it replaces is kept.
-    result = restore(store, source, entry, before, force=force, keep=lambda data: made.keep(entry.uuid, data))
-    if result.status in {Status.CHANGED, Status.UNCHANGED}:
-        made.write(PUT_BACK, {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, "run": source.id})
+    try:
+        before = source.backup(entry.backup)
+        meant = source.backup(entry.meant) if entry.meant else b""
+        store = sources.store(entry.uri, writable=True)
+        # The undoing is a change too: what it replaces is kept.
+        result = restore(
+            store,
+            source,
+            entry,
+            before,
+            force=force,
+            keep=lambda data: made.keep(entry.uuid, data),
+            meant=meant,
+        )
+        if result.status in {Status.CHANGED, Status.UNCHANGED}:
+            made.write(PUT_BACK, {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, "run": source.id})
+    except VirtfixError as error:
+        return _failed(entry, error)
     return result
+
+
+def _failed(entry: Entry, error: VirtfixError) -> Result:
+    return Result(Status.FAILED, entry.uri, entry.uuid, entry.name, code=error.code, reason=str(error))
 
 
 def _of_run(run: Run, domain: str) -> list[tuple[Run, Entry]]:
@@ -129,7 +169,7 @@ def _of_run(run: Run, domain: str) -> list[tuple[Run, Entry]]:
         entry for entry in entries(read_events(run.journal())).values() if entry.event not in {LEFT, RESTORED}
     ]
     if domain:
-        known = [entry for entry in known if domain in {entry.name, entry.uuid}]
+        known = [entry for entry in known if _is_called(entry, domain)]
     if not known:
         raise VirtfixError(
             "rollback.nothing", "there is nothing to put back", where=run.id, hint="virtfix history"
@@ -140,14 +180,29 @@ def _of_run(run: Run, domain: str) -> list[tuple[Run, Entry]]:
 def _latest(place: Any, domain: str) -> tuple[Run, Entry]:
     for name in reversed(place.runs()):
         run = place.find(name)
-        for entry in entries(read_events(run.journal())).values():
-            if domain in {entry.name, entry.uuid} and entry.event not in {LEFT, RESTORED}:
-                return run, entry
+        found = [
+            entry
+            for entry in entries(read_events(run.journal())).values()
+            if _is_called(entry, domain) and entry.event not in {LEFT, RESTORED}
+        ]
+        if len(found) > 1:
+            told = ", ".join(f"{entry.uuid} on {printable(entry.uri)}" for entry in found[:4])
+            raise VirtfixError(
+                "rollback.ambiguous",
+                f"run {run.id} changed several domains called '{printable(domain, 80)}': {told}",
+                hint="give its UUID, or the run",
+            )
+        if found:
+            return run, found[0]
     raise VirtfixError(
         "rollback.nothing",
         f"no run changed the domain '{printable(domain, 80)}'",
         hint="virtfix history lists the runs",
     )
+
+
+def _is_called(entry: Entry, name: str) -> bool:
+    return name == entry.name or name.lower() == entry.uuid
 
 
 def _ask(chosen: list[tuple[Run, Entry]]) -> None:
@@ -159,7 +214,7 @@ def _ask(chosen: list[tuple[Run, Entry]]) -> None:
         )
     for run, entry in chosen[:20]:
         sys.stdout.write(f"{printable(entry.name)}: as before run {run.id}\n")
-    if not redefine.confirmed(f"Put back {len(chosen)} definitions?"):
+    if not redefine.confirmed(f"Put back {len(chosen)} definition{'s' * (len(chosen) != 1)}?"):
         raise SystemExit(Exit.DONE)
 
 
@@ -177,11 +232,15 @@ def resume(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
                 hint="run it again instead",
             )
         known = entries(read_events(found.journal()))
+        if any(entry.event == RESTORED for entry in known.values()):
+            raise VirtfixError(
+                "resume.undone", "was rolled back", where=found.id, hint="virtfix apply makes a new run"
+            )
         begun = [entry for entry in known.values() if entry.open]
         with found as journal, redefine.stopping(f"virtfix resume {found.id} goes on"):
             todo = list(_not_begun(asked, known))
             results = _resumed(journal, begun, todo, asked)
-            done = report(results, wishes, len(begun) + len(todo), found.id, detailed=detailed)
+            done = report(results, wishes, len(begun) + len(todo), found, detailed=detailed)
         files = len(asked.get("files", ())) - len(known)
         if files > 0:
             sys.stderr.write(
@@ -192,41 +251,74 @@ def resume(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
 
 def _not_begun(asked: dict[str, Any], known: dict[tuple[str, str], Entry]) -> Iterator[tuple[DomainRef, str]]:
     # A domain stands in the journal under the URI that its connection gave, not the one that was asked for.
-    for uri, uuid, name, planned in asked["domains"]:
-        actual = sources.store(uri, writable=True).uri
+    for uri, uuid, name, planned in _domains(asked):
+        try:
+            actual = sources.store(uri, writable=True).uri
+        except VirtfixError:
+            actual = uri or ""  # its domains will say so, one by one
         if (actual, uuid) not in known:
             yield DomainRef.of(name, uuid, uri), planned
+
+
+def _domains(asked: dict[str, Any]) -> list[tuple[str | None, str, str, str]]:
+    found = asked.get("domains")
+    right = isinstance(found, list) and all(
+        isinstance(one, list) and len(one) == len(_DOMAIN) and all(isinstance(text, str) for text in one[1:])
+        for one in found
+    )
+    if not right:
+        raise VirtfixError("run.broken", "run.json does not say which domains the run is of")
+    return [(one[0], one[1], one[2], one[3]) for one in found or ()]
+
+
+_DOMAIN = ("uri", "uuid", "name", "digest")
 
 
 def _resumed(
     journal: Run, begun: list[Entry], todo: list[tuple[DomainRef, str]], asked: dict[str, Any]
 ) -> Generator[Result]:
     def one(entry: Entry) -> Result:
-        meant = journal.backup(entry.meant) if entry.meant else b""
-        store = sources.store(entry.uri, writable=True)
-        return finish(store, journal, entry, journal.backup(entry.backup), meant)
+        try:
+            meant = journal.backup(entry.meant) if entry.meant else b""
+            store = sources.store(entry.uri, writable=True)
+            return finish(store, journal, entry, journal.backup(entry.backup), meant)
+        except VirtfixError as error:
+            return _failed(entry, error)
 
     yield from in_order(one, begun)
     if not todo:
         return
-    settings = _settings(asked["settings"])
+    settings, allowed = _settings(asked)
     request = build_request(settings)
-    allowed = Allowed(**asked["allowed"])
     plans = {plan["domain"]["uuid"]: plan for plan in map(check_saved, journal.plans())}
 
     def other(item: tuple[DomainRef, str]) -> Result:
         reference, planned = item
         saved = plans.get(reference.uuid)
-        job = redefine.planned_now(reference, request, settings)
-        make = job.make if saved is None else lambda data: replay(data, saved)
+        if saved is None:
+            job = redefine.planned_now(reference, request, settings)
+        else:
+            job = job_of(saved, reference.uri)
         target = Target(reference.uuid, str(reference), planned)
-        return apply_one(redefine.store_of(reference), journal, target, make, allowed)
+        try:
+            return apply_one(redefine.store_of(reference), journal, target, job.make, allowed)
+        except VirtfixError as error:
+            return redefine.failure(job, error)
 
     yield from in_order(other, todo)
 
 
-def _settings(stored: dict[str, Any]) -> Settings:
-    lists: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()
-    }
-    return Settings(**lists)._replace(today=time.strftime("%Y-%m-%d"))
+def _settings(asked: dict[str, Any]) -> tuple[Settings, Allowed]:
+    """Return what the run was asked for. Raises VirtfixError where another version wrote it."""
+    try:
+        lists: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in asked["settings"].items()
+        }
+        return Settings(**lists)._replace(today=time.strftime("%Y-%m-%d")), Allowed(**asked["allowed"])
+    except (AttributeError, KeyError, TypeError):
+        raise VirtfixError(
+            "run.broken",
+            "the run was asked for by another version of virtfix",
+            hint="finish it with that one, or call apply again",
+        ) from None

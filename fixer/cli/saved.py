@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from fixer.cli.redefine import Job
 from fixer.cli.sources import DomainRef
 from fixer.domain.document import digest
 from fixer.domain.model import read_domain
-from fixer.errors import VirtfixError
-from fixer.execution.apply import Result, Status, Target, define_new
+from fixer.errors import VirtfixError, printable
+from fixer.execution.apply import Result, Status, Target, check_digest, define_new
 from fixer.planning.replay import check_saved, no_plan, replay
 
 if TYPE_CHECKING:
@@ -40,6 +41,15 @@ def is_plan(path: str) -> bool:
         return False  # reading it will say why
 
 
+def check_kinds(paths: Sequence[str]) -> None:
+    """Say which of the files is not there, or that they are of two kinds. Raises VirtfixError."""
+    for path in paths:
+        if not Path(path).is_dir():
+            read_input(path)
+    if any(map(is_plan, paths)):
+        raise VirtfixError("usage.target", "saved plans and XML files do not go together")
+
+
 def run_plans(paths: Sequence[str], settings: Settings, wishes: Wishes, *, detailed: bool) -> Exit:
     """Carry saved plans out; nothing is planned anew. Raises VirtfixError before anything is changed."""
     jobs = [job for path in paths for job in _jobs(path, settings)]
@@ -49,28 +59,61 @@ def run_plans(paths: Sequence[str], settings: Settings, wishes: Wishes, *, detai
 def _jobs(path: str, settings: Settings) -> Iterator[Job]:
     try:
         value = json.loads(read_input(path, _MAX_PLAN))
-        plans = value if isinstance(value, list) else [value]
-        for saved in plans:
+        # No plan at all is no saved plan either.
+        for saved in value if isinstance(value, list) and value else [value]:
             if isinstance(saved, dict) and saved.get("status") == "error":
+                sys.stderr.write(f"virtfix: {path}: {_name_of(saved)}: could not be planned, is left out\n")
                 continue
-            check_saved(saved)
-            yield _job(saved, settings)
-    except (ValueError, RecursionError):
+            yield job_of(check_saved(saved), _holder(saved["domain"]["uuid"], settings))
+    except RecursionError:
         raise no_plan().at(path) from None
+    except ValueError as error:
+        raise VirtfixError(
+            "plan.json",
+            f"is no plan: {printable(str(error), 100)}",
+            where=path,
+            hint="make it by virtfix plan --out FILE",
+        ) from None
     except VirtfixError as error:
         raise (error if error.code.startswith(("file.", "libvirt.")) else error.at(path)) from None
 
 
-def _job(saved: dict[str, Any], settings: Settings) -> Job:
-    uri = settings.connect
+def _name_of(saved: dict[str, Any]) -> str:
+    return printable(str(saved.get("source", "")), 200)
+
+
+def _holder(uuid: str, settings: Settings) -> str | None:
+    """Return the connection that has the domain; the first where none has, which will say so."""
+    uris = settings.connections or (settings.connect,)
+    if len(uris) > 1:
+        for uri in uris:
+            if sources.store(uri, writable=True).find(uuid, "") is not None:
+                return uri
+    return uris[0]
+
+
+def job_of(saved: dict[str, Any], uri: str | None) -> Job:
+    """Return the job that carries a saved plan out."""
     uuid, name = saved["domain"]["uuid"], saved["domain"]["name"]
-    reference = DomainRef.of(name, uuid, uri)
     planned = saved["digest"]["before"]
-    store = sources.store(uri, writable=True)
-    # A plan that was made by a reader was made from the XML that readers get, which lacks passwords.
-    if digest(store.public_xml(uuid)) == planned:
-        planned = digest(store.xml(uuid))
-    return Job(reference, Target(uuid, name, planned), lambda data: replay(data, saved), saved)
+
+    def make(data: bytes) -> Plan:
+        base = data
+        if digest(data) != planned:
+            # A plan that was made by a reader was made from the XML that readers get, which lacks passwords.
+            base = sources.store(uri, writable=True).public_xml(uuid)
+            if digest(base) != planned:
+                check_digest(data, planned)
+        plan = replay(data, saved)
+        if digest(plan.result if base is data else replay(base, saved).result) != saved["digest"]["after"]:
+            raise VirtfixError(
+                "plan.edited",
+                "the plan was changed since it was made",
+                hint="make it again: virtfix plan --out FILE",
+            )
+        return plan
+
+    return Job(DomainRef.of(name, uuid, uri), Target(uuid, name), make, saved)
 
 
 def run_files(
@@ -79,6 +122,9 @@ def run_files(
     """Plan XML files and define the results. Raises VirtfixError before anything is changed."""
     from fixer.cli.wiring import state_dir  # noqa: PLC0415
 
+    if wishes.exclude:
+        raise VirtfixError("usage.exclude", "--exclude is for domains; leave the file out instead")
+    paths = paths[: wishes.limit or len(paths)]
     store = sources.store(settings.connect, writable=True)
     state = state_dir(wishes.state)
     if not wishes.yes and not redefine.confirmed_for(f"Define {len(paths)} files on {store.uri}?"):
@@ -86,31 +132,57 @@ def run_files(
     with contextlib.ExitStack() as held:
         held.enter_context(state.locked("virtfix apply", wishes.wait))
         made = held.enter_context(state.create({"command": "define", "files": list(paths), "domains": []}))
+        held.enter_context(redefine.stopping("the same command goes on"))
+        first: dict[str, str] = {}
 
         def one(path: str) -> Result:
             base = Result(Status.UNCHANGED, store.uri, "", path)
             try:
-                domain = _with_uuid(read_domain(sources.read(path, settings)))
+                domain = _ready_to_define(read_domain(sources.read(path, settings)))
+                _claim(first, domain.uuid, path)
                 plan = _planned(domain, path, request, settings)
                 return define_new(store, made, plan, wishes.allowed)
             except VirtfixError as error:
                 return base._replace(status=Status.FAILED, code=error.code, reason=str(error))
 
-        held.enter_context(redefine.stopping("the same command goes on"))
-        results = redefine.in_order(one, paths)
-        return redefine.report(results, wishes, len(paths), made.id, detailed=detailed)
+        results = redefine.carefully(one, list(dict.fromkeys(paths)), wishes)
+        return redefine.report(results, wishes, len(set(paths)), made, detailed=detailed)
 
 
-def _with_uuid(domain: Domain) -> Domain:
-    """Return a domain that has a UUID: libvirt would make one up that nobody could find again."""
-    if domain.uuid:
-        return domain
+def _claim(first: dict[str, str], uuid: str, path: str) -> None:
+    if first.setdefault(uuid, path) != path:
+        raise VirtfixError("apply.twice", f"{printable(first[uuid])} has the same UUID", where=path)
+
+
+def _ready_to_define(domain: Domain) -> Domain:
+    """Return a domain with a UUID as libvirt writes them: it would make one up that nobody could find again."""
     import uuid  # noqa: PLC0415 - what virt-v2v writes has none
 
+    if not domain.uuid:
+        return _with_uuid(domain, str(uuid.uuid4()))
+    try:
+        whole = str(uuid.UUID(domain.uuid.strip()))
+    except ValueError:
+        raise VirtfixError(
+            "xml.uuid", f"<uuid> holds '{printable(domain.uuid, 60)}', which is none"
+        ) from None
+    if whole == domain.uuid:
+        return domain
+    node, document = domain.root.find("uuid"), domain.document
+    assert node is not None
+    source = document.source
+    return read_domain(document.encode(source[: node.start] + _uuid_element(whole) + source[node.end :]))
+
+
+def _with_uuid(domain: Domain, uuid: str) -> Domain:
     document, name = domain.document, domain.root.find("name")
     at = name.end if name is not None else domain.root.open_end
-    element = f"<uuid>{uuid.uuid4()}</uuid>".encode()
-    return read_domain(document.encode(document.source[:at] + element + document.source[at:]))
+    source = document.source
+    return read_domain(document.encode(source[:at] + _uuid_element(uuid) + source[at:]))
+
+
+def _uuid_element(uuid: str) -> bytes:
+    return f"<uuid>{uuid}</uuid>".encode()
 
 
 def _planned(domain: Domain, path: str, request: Request, settings: Settings) -> Plan:

@@ -40,6 +40,9 @@ def chosen_domains(settings: Settings, patterns: Iterable[str], *, writable: boo
     """
     uris = settings.connections or (settings.connect,)
     patterns = tuple(patterns)
+    if not all(patterns):
+        # What a script passes whose variable is not set must not mean every domain.
+        raise VirtfixError("usage.domain", "is empty", where="--domain", hint="give a name, a UUID or a glob")
     found: list[str] = []
     missing: VirtfixError | None = None
     chosen: set[str] = set()

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fixer.domain.document import digest
+from fixer.domain.model import read_domain
 from fixer.domain.state import State
 from fixer.errors import VirtfixError
 from fixer.execution.compare import differences, misplaced
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # A domain that is being migrated or backed up is asked again: so often, so many seconds apart.
 _TRIES = 3
 _PAUSE = 2.0
+UNTIL = "with its old devices until it is shut down and started"
 
 
 class Status(Enum):
@@ -101,7 +103,7 @@ def _apply(
 ) -> Result:
     state = ready(store, target.uuid, allowed)
     before = store.xml(target.uuid)
-    _check_digest(before, target.digest)
+    check_digest(before, target.digest)
     plan = make(before)
     base = base._replace(unresolved=len(plan.unresolved))
     if plan.unresolved and allowed.strict:
@@ -141,7 +143,7 @@ def define(store: DomainStore, journal: Journal, uuid: str, before: bytes, plan:
     was = {"saved": state.managed_save, "transient": not state.persistent}
     journal.write(PLANNED, {**facts, **digests, **kept, **was})
     old = Old(before, transient=not state.persistent, managed_save=state.managed_save)
-    _carry_out(journal, facts, lambda: replace(store, uuid, old, plan.after, plan.result))
+    _carry_out(journal, facts, lambda: replace(store, journal, uuid, old, plan.after, plan.result))
 
 
 def _carry_out(journal: Journal, facts: dict[str, Any], act: Callable[[], bytes]) -> None:
@@ -191,7 +193,7 @@ def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowe
     _carry_out(
         journal,
         facts,
-        lambda: replace(store, uuid, replaced, plan.after, plan.result, written_by_libvirt=False),
+        lambda: replace(store, journal, uuid, replaced, plan.after, plan.result, written_by_libvirt=False),
     )
     return result._replace(pending_restart=state.active, notes=notes(state))
 
@@ -215,29 +217,42 @@ class Old(NamedTuple):
 
 
 def replace(
-    store: DomainStore, uuid: str, old: Old, meant: Domain, after: bytes, *, written_by_libvirt: bool = True
+    store: DomainStore,
+    journal: Journal,
+    uuid: str,
+    old: Old,
+    meant: Domain,
+    after: bytes,
+    *,
+    written_by_libvirt: bool = True,
 ) -> bytes:
     """Define and look back; return the XML that is in force. Raises VirtfixError, with the old one put back.
 
-    It is ``apply.lost`` where nobody knows whether the old one is in force.
+    It is ``apply.lost`` where nobody knows whether the old one is in force. A managed save is removed last.
     """
+    try:
+        store.check(after)
+    except VirtfixError as error:
+        raise _refused(error) from error
     # libvirt has no compare-and-swap: this look comes as late as possible.
-    if old.xml:
-        _check_digest(store.xml(uuid), digest(old.xml))
-    if old.managed_save:
-        store.remove_managed_save(uuid)
+    _check_unchanged(store, uuid, old)
+    # What a person or another tool wrote, libvirt fills up: only the places can be held against it.
+    look = differences if written_by_libvirt else misplaced
     try:
         store.define(after, validate=True)
-        # What a person or another tool wrote, libvirt fills up: only the places can be held against it.
-        look = differences if written_by_libvirt else misplaced
+    except VirtfixError as error:
+        _undo_refused(store, uuid, old, lambda got: not look(meant, got))
+        raise _refused(error) from error
+    try:
         got = store.xml(uuid)
         wrong = look(meant, got)
+        if not wrong and old.managed_save:
+            store.remove_managed_save(uuid)
     except VirtfixError as error:
         put_back(store, uuid, old)
-        raise VirtfixError(
-            "apply.refused", f"libvirt refuses the new definition: {error}", hint="the old one is in force"
-        ) from error
+        raise _refused(error) from error
     if wrong:
+        journal.keep(uuid, got)  # it may be somebody's edit of this instant
         put_back(store, uuid, old)
         raise VirtfixError(
             "apply.differs",
@@ -247,19 +262,54 @@ def replace(
     return got
 
 
-def put_back(store: DomainStore, uuid: str, old: Old) -> None:
-    """Put the old definition back, and make sure of it. Raises VirtfixError ``apply.lost`` where that fails."""
+def _refused(error: VirtfixError) -> VirtfixError:
+    return VirtfixError(
+        "apply.refused", f"the new definition is refused: {error}", hint="the old one is in force"
+    )
+
+
+def _check_unchanged(store: DomainStore, uuid: str, old: Old) -> None:
+    if old.xml:
+        check_digest(store.xml(uuid), digest(old.xml))
+    elif old_xml(store, uuid):
+        raise BlockedError("apply.stale", "was defined by somebody else meanwhile", hint="plan it again")
+
+
+def _undo_refused(store: DomainStore, uuid: str, old: Old, ours: Callable[[bytes], bool]) -> None:
+    """Put the old definition back after an error, unless what is there is somebody else's."""
+    try:
+        now = old_xml(store, uuid)
+    except VirtfixError:
+        put_back(store, uuid, old)  # which will say why nobody knows
+        return
+    if now != old.xml and now and not ours(now):
+        raise BlockedError(
+            "apply.stale",
+            "was changed by somebody else meanwhile, and is left like that",
+            hint="plan it again",
+        )
+    put_back(store, uuid, old)
+
+
+def put_back(store: DomainStore, uuid: str, old: Old) -> bytes:
+    """Put the old definition back, and make sure of it; return what is in force.
+
+    Raises VirtfixError ``apply.lost`` where that fails.
+    """
     try:
         if old.transient or not old.xml:
             # A running domain goes on when it loses its definition, and is transient again.
             if old_xml(store, uuid) and store.state(uuid).persistent:
                 store.undefine(uuid)
-            return
+            return old.xml
         if old_xml(store, uuid) != old.xml:
             store.define(old.xml, validate=False)
-        if store.xml(uuid) == old.xml:
-            return
-        reason = "libvirt does not give back what it was given"
+        got = store.xml(uuid)
+        # A libvirt that was updated since may write the same definition in another way.
+        wrong = differences(read_domain(old.xml), got) if got != old.xml else []
+        if not wrong:
+            return got
+        reason = f"libvirt does not give back what it was given: {'; '.join(wrong[:4])}"
     except VirtfixError as error:
         reason = str(error)
     raise VirtfixError(
@@ -286,7 +336,8 @@ def ready(store: DomainStore, uuid: str, allowed: Allowed) -> State:
     raise BlockedError("state.job", f"is busy: {state.job}", hint="run virtfix again when that is over")
 
 
-def _check_digest(data: bytes, planned: str) -> None:
+def check_digest(data: bytes, planned: str) -> None:
+    """Raise BlockedError ``apply.stale`` where XML is not what was planned."""
     if planned and digest(data) != planned:
         raise BlockedError(
             "apply.stale",
@@ -300,7 +351,7 @@ def notes(state: State) -> tuple[str, ...]:
     told = []
     if state.active:
         doing = "is paused" if state.paused else "runs"
-        told.append(f"{doing} with its old devices until it is shut down and started")
+        told.append(f"{doing} {UNTIL}")
     if state.managed_save:
         told.append("its managed save was removed, and the memory in it is lost")
     for count, what in ((state.snapshots, "snapshot"), (state.checkpoints, "checkpoint")):

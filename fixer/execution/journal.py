@@ -10,11 +10,25 @@ if TYPE_CHECKING:
 
 # Events about a domain, in the order of its life. ``planned`` is written before the definition is touched.
 _STATED = ("uri", "uuid", "name", "before", "after", "backup", "edits")
-_OPTIONAL = ("meant", "saved", "transient")
+_OPTIONAL: dict[str, str | bool] = {
+    "meant": "",
+    "saved": False,
+    "transient": False,
+    "now": "",
+    "reason": "",
+}
 # ``left``: the old definition is in force, that was made sure of. ``unknown``: nobody could make sure of anything.
 PLANNED, DEFINED, LEFT, RESTORED, UNKNOWN = "planned", "defined", "left", "restored", "unknown"
 # In the journal of a rollback: a domain that another run's backup was put back for.
 PUT_BACK = "restored-from"
+ENDED = "ended"  # the run has come to its end, and left nothing out
+
+_KEY = ("uri", "uuid")
+_TEXTS = {
+    PLANNED: tuple(name for name in _STATED if name != "edits"),
+    **dict.fromkeys((DEFINED, LEFT, RESTORED, UNKNOWN), _KEY),
+    PUT_BACK: (*_KEY, "name", "run"),
+}
 
 
 class Entry(NamedTuple):
@@ -48,9 +62,18 @@ def read_events(data: bytes) -> list[dict[str, Any]]:
             event = json.loads(line) if line else None
         except ValueError:
             continue
-        if isinstance(event, dict) and "event" in event:
+        if isinstance(event, dict) and _is_whole(event):
             events.append(event)
     return events
+
+
+def _is_whole(event: dict[str, Any]) -> bool:
+    """Whether an event has all that its kind has: journals are files, and files get broken."""
+    kind = event.get("event")
+    names = _TEXTS.get(kind, ()) if isinstance(kind, str) else ("event",)
+    optional = all(isinstance(event.get(name, default), type(default)) for name, default in _OPTIONAL.items())
+    right = optional and all(isinstance(event.get(name), str) for name in names)
+    return right and (kind != PLANNED or isinstance(event.get("edits"), list))
 
 
 def entries(events: Iterable[dict[str, Any]]) -> dict[tuple[str, str], Entry]:
@@ -59,7 +82,7 @@ def entries(events: Iterable[dict[str, Any]]) -> dict[tuple[str, str], Entry]:
     for event in events:
         kind = event["event"]
         if kind == PLANNED:
-            optional = {key: event[key] for key in _OPTIONAL if key in event}
+            optional = {key: event[key] for key in ("meant", "saved", "transient") if key in event}
             entry = Entry(**{key: event[key] for key in _STATED}, **optional)
             found[entry.uri, entry.uuid] = entry
         elif kind in {DEFINED, LEFT, RESTORED, UNKNOWN}:

@@ -19,6 +19,9 @@ class DomainStore(Protocol):
     def xml(self, uuid: str) -> bytes:
         """Return the inactive XML with all that is secret."""
 
+    def check(self, xml: bytes) -> None:
+        """Hold XML against the schema, where that can be done before it is defined."""
+
     def define(self, xml: bytes, *, validate: bool) -> None: ...
     def undefine(self, uuid: str) -> None: ...
     def remove_managed_save(self, uuid: str) -> None: ...

@@ -44,10 +44,12 @@ def restore(
     *,
     force: bool,
     keep: Callable[[bytes], object],
+    meant: bytes = b"",
 ) -> Result:
     """Put back the definition that a run replaced; refuse where the domain was changed since, unless ``force``.
 
-    ``keep`` stores what is replaced by that. An empty ``before`` stands for a domain that was not there.
+    ``keep`` stores what is replaced by that. An empty ``before`` stands for a domain that was not there. ``meant`` is
+    the XML that was meant, where it is not what the edits make of ``before``.
     """
     base = Result(Status.UNCHANGED, store.uri, entry.uuid, entry.name)
     old = Old(before, transient=entry.transient)
@@ -57,25 +59,37 @@ def restore(
         there = not (current and state.persistent) if entry.transient else current == before
         if not there:
             if not force:
-                _refuse_changed(current, entry, before)
-                _refuse_state(state, entry)
+                _refuse_changed(current, entry, before, meant)
+                _refuse_state(state, entry, before)
             if current:
                 keep(current)
-            put_back(store, entry.uuid, old)
+            if old_xml(store, entry.uuid) != current:
+                raise BlockedError("apply.stale", "is being changed by somebody else", hint="try again")
+            current = put_back(store, entry.uuid, old)
+        _note(journal, RESTORED, entry, digest(current))
     except VirtfixError as error:
         return _failed(base, error)
-    _note(journal, RESTORED, entry, digest(before))
     if there:
         return base._replace(code="rollback.there", reason="has its old definition already")
-    return base._replace(status=Status.CHANGED, pending_restart=state.active, notes=_told(state))
+    return base._replace(
+        status=Status.CHANGED,
+        pending_restart=state.active,
+        notes=_told(state, undefined=old.transient or not before),
+    )
 
 
-def _refuse_state(state: State, entry: Entry) -> None:
+def _refuse_state(state: State, entry: Entry, before: bytes) -> None:
     if state.managed_save:
         raise BlockedError(
             "state.managed-save",
             "has a managed save, from which its next start would take the devices that it has now",
             hint="start it and shut it down first; --force puts the old definition back all the same",
+        )
+    if not before and state.active:
+        raise BlockedError(
+            "state.active",
+            "was not there before and is running: without its definition it is gone when it stops",
+            hint="shut it down first; --force undefines it all the same",
         )
     if entry.transient and not state.active:
         raise BlockedError(
@@ -85,7 +99,9 @@ def _refuse_state(state: State, entry: Entry) -> None:
         )
 
 
-def _told(state: State) -> tuple[str, ...]:
+def _told(state: State, *, undefined: bool) -> tuple[str, ...]:
+    if undefined:
+        return ("is transient now: gone when it is shut down",) if state.active else ()
     if state.managed_save:
         return ("its next start takes the devices of its managed save",)
     return notes(state)
@@ -109,16 +125,18 @@ def finish(store: DomainStore, journal: Journal, entry: Entry, before: bytes, me
                 before, transient=not state.persistent and bool(current), managed_save=state.managed_save
             )
             current = replace(
-                store, entry.uuid, old, read_domain(meant), meant, written_by_libvirt=not stated
+                store, journal, entry.uuid, old, read_domain(meant), meant, written_by_libvirt=not stated
             )
         else:
             _refuse_other(meant, current, written_by_libvirt=not stated)
+            if state.managed_save and entry.saved:
+                store.remove_managed_save(entry.uuid)
+        _note(journal, DEFINED, entry, digest(current))
     except VirtfixError as error:
         # What is not begun stays open: it can be finished when what stands in its way is gone.
-        if begun:
+        if begun and error.code.startswith("apply."):
             _note(journal, outcome(error), entry, "", error)
         return _failed(base, error)
-    _note(journal, DEFINED, entry, digest(current))
     return base._replace(
         status=Status.CHANGED, pending_restart=state.active, devices=len(entry.edits), notes=notes(state)
     )
@@ -138,8 +156,8 @@ def _failed(base: Result, error: VirtfixError) -> Result:
     return base._replace(status=status, code=error.code, reason=str(error))
 
 
-def _refuse_changed(current: bytes, entry: Entry, before: bytes) -> None:
-    if _is_ours(current, entry, before):
+def _refuse_changed(current: bytes, entry: Entry, before: bytes, meant: bytes) -> None:
+    if _is_ours(current, entry, before, meant):
         return
     if not current:
         raise BlockedError(
@@ -167,13 +185,15 @@ def _refuse_other(meant: bytes, current: bytes, *, written_by_libvirt: bool) -> 
         )
 
 
-def _is_ours(current: bytes, entry: Entry, before: bytes) -> bool:
+def _is_ours(current: bytes, entry: Entry, before: bytes, meant: bytes) -> bool:
     """Whether the definition is the one that the run left behind."""
-    if not current or not before:
-        return bool(current) and digest(current) == entry.now
+    if not current:
+        return False
     if entry.now:
         return digest(current) == entry.now
     # The run was cut off before it could read back what it had defined.
+    if meant:
+        return not misplaced(read_domain(meant), current)
     return not differences(read_domain(_meant(entry, before)), current)
 
 

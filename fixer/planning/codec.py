@@ -101,28 +101,38 @@ def decode_edit(value: dict[str, Any]) -> Edit:
     """Return the edit that ``encode_edit`` wrote. Raises VirtfixError for another form."""
     try:
         return _DECODERS[value["op"]](value)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise VirtfixError(
             "plan.edit", f"not an edit of plan format {FORMAT}", hint="make the plan again with this version"
         ) from error
 
 
 def _set_attribute(value: dict[str, Any]) -> Edit:
-    return SetAttribute(value["at"], value["name"], value["old"], value["new"])
+    old, new = value["old"], value["new"]
+    return SetAttribute(_text(value["at"]), _text(value["name"]), old and _text(old), new and _text(new))
 
 
 def _set_address(value: dict[str, Any]) -> Edit:
     old = value["old"]
     return SetAddress(
-        value["at"], None if old is None else _parse(old), _parse(value["new"]), bool(value["multifunction"])
+        _text(value["at"]),
+        None if old is None else _parse(old),
+        _parse(value["new"]),
+        bool(value["multifunction"]),
     )
 
 
 def _add_element(value: dict[str, Any]) -> Edit:
-    return AddElement(value["at"], _element(value["element"]), value["key"])
+    return AddElement(_text(value["at"]), _element(value["element"]), _text(value["key"]))
 
 
 _DECODERS = {"set-attribute": _set_attribute, "set-address": _set_address, "add-element": _add_element}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def _parse(text: str) -> Address:
@@ -132,4 +142,5 @@ def _parse(text: str) -> Address:
 
 
 def _element(value: dict[str, Any]) -> Element:
-    return Element(value["name"], dict(value["attrs"]), tuple(_element(child) for child in value["children"]))
+    attrs = {_text(name): _text(content) for name, content in value["attrs"].items()}
+    return Element(_text(value["name"]), attrs, tuple(_element(child) for child in value["children"]))

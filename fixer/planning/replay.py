@@ -28,7 +28,7 @@ def replay(data: bytes, saved: Mapping[str, Any]) -> Plan:
         guest = Guest(**{key: _frozen(saved["guest"].get(key, "")) for key in Guest._fields})
         unresolved = tuple(_finding(value) for value in saved["unresolved"])
         changes = tuple(_change(value) for value in saved["changes"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise no_plan() from error
     try:
         splices = splices_of(domain, edits)

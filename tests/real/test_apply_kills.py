@@ -1,7 +1,7 @@
 """Redefining many domains while processes are killed, disks are full and others want to do the same.
 
 Each virtfix is a process on a libvirt driver of its own, opened on one root after the other. VIRTFIX_KILLS says how
-often one is killed, VIRTFIX_SEED when.
+often one is killed, VIRTFIX_SEED when, VIRTFIX_DOMAINS how many domains it has.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.real, pytest.mark.xdist_group("kills")]
 
 KILLS = int(os.environ.get("VIRTFIX_KILLS", "12"))
 SEED = int(os.environ.get("VIRTFIX_SEED", "20240229"))
-DOMAINS = 42
+DOMAINS = int(os.environ.get("VIRTFIX_DOMAINS", "42"))
 
 
 class Ground(NamedTuple):
@@ -372,9 +372,9 @@ def test_a_line_that_did_not_fit_swallows_none_that_does(ground: Ground, small: 
         ballast = fill(small, 0)
         with pytest.raises(VirtfixError, match=r"(?i)no space left"):
             while True:
-                journal.write("planned", {"name": "x" * 700})
+                journal.write("told", {"name": "x" * 700})
         ballast.unlink()
-        journal.write("planned", {"name": "fits"})
+        journal.write("told", {"name": "fits"})
     names = [event["name"] for event in read_events((folder / "journal.jsonl").read_bytes())]
     assert names[-1:] == ["fits"]
 
