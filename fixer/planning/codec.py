@@ -141,6 +141,13 @@ def _parse(text: str) -> Address:
     return int(bus, 16) << 8 | int(slot, 16) << 3 | int(function, 16)
 
 
-def _element(value: dict[str, Any]) -> Element:
+# Elements that virtfix adds have children and theirs, as <qemu:device><qemu:frontend><qemu:property/>.
+_DEPTH = 8
+
+
+def _element(value: dict[str, Any], depth: int = _DEPTH) -> Element:
+    if not depth:
+        raise ValueError(value["name"])
     attrs = {_text(name): _text(content) for name, content in value["attrs"].items()}
-    return Element(_text(value["name"]), attrs, tuple(_element(child) for child in value["children"]))
+    children = tuple(_element(child, depth - 1) for child in value["children"])
+    return Element(_text(value["name"]), attrs, children)

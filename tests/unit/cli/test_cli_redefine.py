@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 import uuid as uuids
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,9 @@ from cli_runner import SAMPLES, Done, Run
 libvirt = pytest.importorskip("libvirt")
 
 
-from fixer.cli import sources  # noqa: E402
+from fixer.adapters.libvirt_store import LibvirtStore  # noqa: E402
+from fixer.cli import redefine, sources  # noqa: E402
+from fixer.errors import VirtfixError  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -319,6 +323,11 @@ def test_canaries_that_fail_stop_the_rest(apply: Callable[..., Done], host: Host
         (("apply", "--all", "--define"), "--define is for files"),
         (("apply",), "nothing to plan"),
         (("rollback",), "what to put back?"),
+        (("apply", "--domain", "", "--yes"), "--domain: is empty"),
+        (("status", "--domain", ""), "--domain: is empty"),
+        (("apply", "x.xml", "--define", "--in-place"), "not for files that are written"),
+        (("apply", "x.xml", "--output-dir", "x", "--limit", "1"), "not for files that are written"),
+        (("apply", "x.xml", "--define", "--exclude", "y", "--yes"), "leave the file out"),
     ],
 )
 def test_wrong_usage(virtfix: Run, host: Host, arguments: tuple[str, ...], said: str) -> None:
@@ -352,3 +361,227 @@ def test_status_finds_what_came_back(apply: Callable[..., Done], host: Host, vir
 
 def runs(host: Host) -> list[str]:
     return sorted(path.name for path in (host.place / "state" / "runs").iterdir())
+
+
+def edited_plan(text: str, how: str) -> str:
+    plan = json.loads(text)
+    (one,) = plan if isinstance(plan, list) else [plan]
+    places = [edit for edit in one["edits"] if edit["op"] == "set-address"]
+    if how == "an edit left out":
+        one["edits"].remove(places[-1])
+    elif how == "another place":
+        places[-1]["new"] = "0000:00:1e.0"
+    elif how == "no text":
+        places[-1]["at"] = []
+    elif how == "endless":
+        one["changes"][0]["price"] = float("inf")
+    else:
+        element: dict[str, Any] = {"name": "a", "attrs": {}, "children": []}
+        for _ in range(400):
+            element = {"name": "a", "attrs": {}, "children": [element]}
+        one["edits"].append({"op": "add-element", "at": "domain/devices", "key": "", "element": element})
+    return json.dumps(plan)
+
+
+@pytest.mark.parametrize("how", ["an edit left out", "another place", "no text", "endless", "deep"])
+def test_a_plan_that_was_edited_is_refused(
+    apply: Callable[..., Done], host: Host, virtfix: Run, how: str
+) -> None:
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm2", "--out", plan)
+    plan.write_text(edited_plan(plan.read_text(), how))
+    before = host.xml("vm2")
+    done = apply(plan, "--yes")
+    assert done.code == 1
+    assert "make it again" in done.err or "make the plan again" in done.err or "is no plan" in done.err
+    assert host.xml("vm2") == before
+
+
+def test_a_plan_of_a_vanished_domain_stops_no_other(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm1", "--domain", "vm2", "--out", plan)
+    host.domain("vm1").undefine()
+    done = apply(plan, "--yes")
+    assert (done.code, done.text) == (1, "changed    vm2  6 devices\n"), done.err
+    assert "failed     vm1  " in done.err
+
+
+def test_two_plans_of_a_domain_are_refused(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm2", "--out", plan)
+    assert "there are two plans of vm2" in apply(plan, plan, "--yes").error_line()
+
+
+def test_an_edit_while_libvirt_refuses_stays(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old definition is put back over what virtfix defined, never over what somebody else did."""
+
+    def refuse(*_: object, **__: object) -> None:
+        host.edit("vm1")
+        raise VirtfixError("libvirt.failed", "no")
+
+    monkeypatch.setattr(LibvirtStore, "define", refuse)
+    done = apply("--domain", "vm1", "--yes")
+    assert done.code == 4
+    assert "was changed by somebody else meanwhile, and is left like that" in done.err
+    assert "<title>edited</title>" in host.xml("vm1")
+
+
+def test_what_the_schema_refuses_keeps_its_managed_save(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise VirtfixError("schema.invalid", "no")
+
+    host.domain("vm1").create()
+    host.domain("vm1").managedSave(0)
+    monkeypatch.setattr(LibvirtStore, "check", refuse)
+    done = apply("--domain", "vm1", "--yes", "--remove-managed-save")
+    assert done.code == 1
+    assert "the new definition is refused: no; the old one is in force" in done.err
+    assert host.domain("vm1").hasManagedSaveImage() == 1
+
+
+def test_a_rollback_that_one_host_can_not_do_goes_on(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    before = host.xml("vm2")
+    apply("--all", "--yes")
+    (run,) = runs(host)
+    journal = host.place / "state" / "runs" / run / "journal.jsonl"
+    lines = [
+        re.sub(r'"uri": ".*?"', '"uri": "test:///nowhere.xml"', line) if '"vm1"' in line else line
+        for line in journal.read_text().splitlines()
+    ]
+    journal.write_text("\n".join(lines) + "\n")
+    done = virtfix("rollback", run, "--yes", "--format", "json")
+    assert done.code == 1
+    told = {one["name"]: one["status"] for one in json.loads(done.out)}
+    assert told == {"vm1": "failed", "vm2": "changed", "vm3": "changed"}
+    assert host.xml("vm2") == before
+
+
+def test_two_files_of_one_uuid_are_not_both_defined(apply: Callable[..., Done], host: Host) -> None:
+    first, second = host.place / "first.xml", host.place / "second.xml"
+    first.write_text(renamed(SAMPLE, "new"))
+    second.write_text(renamed(SAMPLE, "new").replace("<name>new<", "<name>newer<"))
+    done = apply(first, second, "--define", "--yes")
+    assert done.code == 1
+    assert "1 changed, 0 unchanged, 0 blocked, 1 failed" in done.err
+    assert "has the same UUID" in done.err
+
+
+@pytest.mark.parametrize("write", [str.upper, lambda text: text.replace("-", "")])
+def test_a_uuid_may_be_written_in_any_way_that_libvirt_takes(
+    apply: Callable[..., Done], host: Host, write: Callable[[str], str]
+) -> None:
+    file = host.place / "new.xml"
+    text = renamed(SAMPLE, "new")
+    uuid = re.search(r"<uuid>(.*?)</uuid>", text)[1]  # type: ignore[index]
+    file.write_text(text.replace(uuid, write(uuid)))
+    assert apply(file, "--define", "--yes").text == "changed    new  6 devices\n"
+    assert host.domain("new").UUIDString() == uuid
+
+
+def test_files_that_are_no_domain_stop_no_other(apply: Callable[..., Done], host: Host) -> None:
+    texts = {
+        "latin": renamed(SAMPLE, "lätin"),
+        "uuid": renamed(SAMPLE, "uuid"),
+        "good": renamed(SAMPLE, "good"),
+    }
+    texts["uuid"] = re.sub(r"<uuid>.*?</uuid>", "<uuid>none</uuid>", texts["uuid"])
+    files = []
+    for name, text in texts.items():
+        files.append(host.place / f"{name}.xml")
+        encoding = "iso-8859-1" if name == "latin" else "utf-8"
+        files[-1].write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>\n{text}'.encode(encoding))
+    done = apply(*files, "--define", "--yes")
+    assert done.code == 1
+    assert done.text == "changed    good  6 devices\n"
+    assert "libvirt takes XML in UTF-8 only" in done.err
+    assert "<uuid> holds 'none', which is none" in done.err
+
+
+def test_a_lost_connection_is_told_once(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise VirtfixError("libvirt.lost", "the connection is lost")
+
+    monkeypatch.setattr(LibvirtStore, "state", lost)
+    monkeypatch.setattr(redefine, "_THREADS", 1)
+    done = apply("--all", "--yes")
+    assert done.code == 1
+    assert done.err.count("the connection is lost") == 1
+    assert re.search(r"3 domains left alone; virtfix resume \S+ goes on with them", done.err)
+
+
+def test_history_knows_what_is_unfinished_and_what_was_undone(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm*", "--out", plan)
+    host.edit("vm1")
+    assert apply(plan, "--yes", "--canary", "1").code == 4
+    assert apply("--domain", "vm1", "--yes").code == 0
+    cut, whole = runs(host)
+    told = dict(line.split("  ", 1) for line in virtfix("history").text.splitlines())
+    assert told[cut].endswith("nothing was changed; unfinished: virtfix resume")
+    assert told[whole].endswith("1 changed")
+    assert virtfix("resume", cut).code == 4, "vm1 was changed since the plan"
+    assert "unfinished" not in virtfix("history").text
+    assert virtfix("rollback", whole, "--yes").code == 0
+    assert virtfix("resume", whole).error_line().endswith("was rolled back; virtfix apply makes a new run")
+    assert "1 put back" in virtfix("history").text
+
+
+def test_one_broken_run_hides_no_other(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    apply("--domain", "vm1", "--yes")
+    apply("--domain", "vm2", "--yes")
+    first, second = runs(host)
+    (host.place / "state" / "runs" / first / "run.json").write_text("{")
+    done = virtfix("history")
+    assert done.code == 0
+    assert [line.split()[:2] for line in done.text.splitlines()] == [[first, "?"], [second, "apply"]]
+    assert "is no description of a run" in virtfix("resume", first).error_line()
+    (host.place / "state" / "runs" / second / "run.json").write_text('{"command": "apply"}')
+    assert "does not say which domains" in virtfix("resume", second).error_line()
+
+
+def test_what_can_not_be_planned_counts_where_somebody_is_asked(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = redefine.planned_now
+
+    def broken(reference: Any, request: Any, settings: Any) -> Any:
+        def fail(_: bytes) -> Any:
+            raise VirtfixError("guest.unknown", "no")
+
+        job = real(reference, request, settings)
+        return job._replace(make=fail) if str(reference) == "vm1" else job
+
+    monkeypatch.setattr(redefine, "planned_now", broken)
+    monkeypatch.setattr(redefine, "sys", Streams())
+    done = apply("--all")
+    assert done.code == 1
+    assert "Redefine 2 domains?" in done.text
+    assert "4 domains of 4: 2 changed, 1 unchanged, 0 blocked, 1 failed" in done.err
+
+
+class Person(io.StringIO):
+    """Somebody at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Streams:
+    """Standard streams with somebody at the terminal who says yes."""
+
+    stdin = Person("yes\n")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys, name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from fixer.execution.journal import entries, read_events
 
 PLANNED = {
@@ -32,3 +34,25 @@ def test_a_line_that_was_cut_off_is_left_out_and_hides_none() -> None:
 
 def test_foreign_lines_are_left_out() -> None:
     assert read_events(b'\n[]\n1\n"x"\n{"no": "event"}\n\xff\n') == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "planned", "uri": "u"},
+        {**PLANNED, "edits": {}},
+        {**PLANNED, "name": 1},
+        {**PLANNED, "saved": "yes"},
+        {"event": ["planned"]},
+        {"event": "defined", "uuid": "1"},
+        {"event": "restored-from", "uri": "u", "uuid": "1"},
+    ],
+)
+def test_a_line_that_lacks_something_is_left_out(event: dict[str, object]) -> None:
+    assert read_events(lines(event, {"event": "ended"})) == [{"event": "ended"}]
+
+
+@pytest.mark.parametrize(("event", "is_open"), [("left", False), ("unknown", True), ("defined", False)])
+def test_what_nobody_could_make_sure_of_stays_open(event: str, is_open: bool) -> None:
+    data = lines(PLANNED, {"event": event, "uri": "u", "uuid": "1"})
+    assert entries(read_events(data))["u", "1"].open is is_open
