@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cli_runner import SAMPLES
 
 if TYPE_CHECKING:
     from cli_runner import Run
@@ -86,7 +87,9 @@ def test_apply(virtfix: Run, samples: Path, unresolved: Path, tmp_path: Path) ->
         pytest.param(("plan", "x.xml", "--assume", "old"), "--assume", id="unknown assumption"),
         pytest.param(("plan", "x.xml", "--hotplug", "floppy"), "--hotplug", id="unknown kind"),
         pytest.param(("plan", "x.xml", "y.xml", "--format", "xml"), "xml", id="two domains as one XML"),
-        pytest.param(("apply", "x.xml"), "--output-dir", id="apply without a target"),
+        pytest.param(
+            ("apply", str(SAMPLES / "rhel6-q35-ovmf.xml")), "--output-dir", id="apply without a target"
+        ),
         pytest.param(("apply", "x.xml", "--in-place", "--output-dir", "o"), "--in-place", id="two targets"),
         pytest.param(
             ("apply", "x.xml", "--output-dir", "o", "--backup-suffix", ".b"),
