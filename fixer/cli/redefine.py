@@ -238,8 +238,23 @@ def _all(jobs: list[Job], made: Run, wishes: Wishes, failed: list[Result]) -> Ge
             return apply_one(store_of(job.reference), made, job.target, job.make, wishes.allowed)
         except VirtfixError as error:
             return failure(job, error)
+        except Exception as error:  # noqa: BLE001 - a defect met in one domain stops no other, and is told
+            return failure(job, _defect(error))
 
     yield from carefully(one, jobs, wishes)
+
+
+def _defect(error: Exception) -> VirtfixError:
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = (
+        f" in {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place is not None else ""
+    )
+    told = printable(f"{type(error).__name__}{where}: {error}", 300)
+    return VirtfixError(
+        "internal", f"a defect of virtfix: {told}", hint="please report it; virtfix resume tries again"
+    )
 
 
 def carefully(one: Callable[[Any], Result], items: Sequence[Any], wishes: Wishes) -> Generator[Result]:

@@ -571,6 +571,25 @@ def test_what_can_not_be_planned_counts_where_somebody_is_asked(
     assert "4 domains of 4: 2 changed, 1 unchanged, 0 blocked, 1 failed" in done.err
 
 
+def test_a_defect_met_in_one_domain_stops_no_other(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = LibvirtStore.state
+
+    def broken(self: LibvirtStore, uuid: str) -> Any:
+        if uuid == host.domain("vm1").UUIDString():
+            raise TypeError("odd")
+        return real(self, uuid)
+
+    monkeypatch.setattr(LibvirtStore, "state", broken)
+    done = apply("--all", "--yes")
+    assert done.code == 1
+    assert re.search(
+        r"failed     vm1  a defect of virtfix: TypeError in \S+\.py:\d+: odd; please report it", done.err
+    )
+    assert "2 changed, 1 unchanged, 0 blocked, 1 failed" in done.err
+
+
 class Person(io.StringIO):
     """Somebody at a terminal."""
 
