@@ -171,7 +171,7 @@ def _write(path: str, data: bytes, *, like: str | None, exclusive: bool) -> None
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(folder or ".")
+    sync_folder(folder or ".")
 
 
 def _dress(descriptor: int, like: str | None) -> None:
@@ -191,7 +191,8 @@ def _dress(descriptor: int, like: str | None) -> None:
             os.setxattr(descriptor, name, os.getxattr(like, name))
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str | Path) -> None:
+    """Wait until the names in a folder are on disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

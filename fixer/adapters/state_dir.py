@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from fixer.adapters.file_store import problem
+from fixer.adapters.file_store import problem, sync_folder
 from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class StateDir:
             _write_new(new / "run.json", json.dumps(dict(facts), indent=2).encode() + b"\n")
             if plans:
                 _write_new(new / "plans.json", json.dumps(list(plans)).encode())
-            _sync(new)
+            sync_folder(new)
             return Run(_into_place(new, folder))
         except OSError as error:
             raise problem(error, str(folder), "write") from None
@@ -136,7 +136,7 @@ class Run:
             self._descriptor = os.open(self.folder / "journal.jsonl", flags, 0o600)
             # A line that was cut off by the end of its writer must not swallow the next one.
             os.write(self._descriptor, b"\n")
-            _sync(self.folder)
+            sync_folder(self.folder)
         except OSError as error:
             raise problem(error, str(self.folder), "write") from None
         return self
@@ -192,7 +192,7 @@ class Run:
             name = f"backup/{uuid}{f'.{number}' if number else ''}.xml"
             try:
                 _write_new(self.folder / name, data)
-                _sync(self.folder / "backup")
+                sync_folder(self.folder / "backup")
             except FileExistsError:
                 if (self.folder / name).read_bytes() == data:
                     return name
@@ -239,7 +239,7 @@ def _into_place(new: Path, folder: Path) -> Path:
         if path.exists():  # whoever creates a run holds the lock
             continue
         new.rename(path)
-        _sync(folder)
+        sync_folder(folder)
         return path
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
 
@@ -260,11 +260,3 @@ def _write_new(path: Path, data: bytes) -> None:
         os.link(part, path)
     finally:
         os.unlink(part)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

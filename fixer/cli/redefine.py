@@ -17,7 +17,7 @@ from fixer.cli.wiring import Settings, build_request, state_dir
 from fixer.domain.document import digest
 from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError, printable
-from fixer.execution.apply import UNTIL, Allowed, Result, Status, Target, apply_one
+from fixer.execution.apply import UNTIL, Allowed, Result, Status, Target, apply_one, not_done
 from fixer.execution.journal import ENDED
 from fixer.planning.planner import make_plan
 from fixer.planning.prove import ProofError
@@ -70,9 +70,9 @@ def run(paths: Sequence[str], settings: Settings, wishes: Wishes, *, detailed: b
 
 def carry_out(jobs: list[Job], settings: Settings, wishes: Wishes, *, detailed: bool) -> Exit:
     jobs = [job for job in jobs if not any(glob(pattern, job.target.name) for pattern in wishes.exclude)]
+    jobs = _each_once(jobs)
     if wishes.limit:
         jobs = jobs[: wishes.limit]
-    jobs = _each_once(jobs)
     state = state_dir(wishes.state)
     failed: list[Result] = []
     if not wishes.yes:
@@ -152,12 +152,7 @@ def _asked(jobs: list[Job], wishes: Wishes) -> tuple[list[Job], list[Result]]:
 
     Beside them, what can not be planned.
     """
-    if not sys.stdin.isatty():
-        raise VirtfixError(
-            "apply.unasked",
-            "nobody can be asked: standard input is no terminal",
-            hint="give --yes to change domains",
-        )
+    check_askable()
     from fixer.report import text  # noqa: PLC0415
 
     shown = 0
@@ -191,25 +186,18 @@ def _asked(jobs: list[Job], wishes: Wishes) -> tuple[list[Job], list[Result]]:
 
 def failure(job: Job, error: VirtfixError) -> Result:
     """Return the result of a domain that nothing could be done for."""
-    return Result(
-        Status.FAILED,
-        job.reference.uri or "",
-        job.target.uuid,
-        job.target.name,
-        code=error.code,
-        reason=str(error),
-    )
+    base = Result(Status.FAILED, job.reference.uri or "", job.target.uuid, job.target.name)
+    return not_done(base, error)
 
 
-def confirmed_for(question: str) -> bool:
-    """Ask where somebody can be asked. Raises VirtfixError where nobody can."""
+def check_askable() -> None:
+    """Raise VirtfixError where nobody can be asked."""
     if not sys.stdin.isatty():
         raise VirtfixError(
             "apply.unasked",
             "nobody can be asked: standard input is no terminal",
             hint="give --yes to change domains",
         )
-    return confirmed(question)
 
 
 def confirmed(question: str, otherwise: str = "nothing was changed") -> bool:

@@ -15,7 +15,7 @@ from fixer.cli.saved import job_of
 from fixer.cli.sources import DomainRef
 from fixer.cli.wiring import Settings, build_request, state_dir
 from fixer.errors import VirtfixError, printable
-from fixer.execution.apply import Allowed, Result, Status, Target, apply_one
+from fixer.execution.apply import Allowed, Result, Status, Target, apply_one, not_done
 from fixer.execution.journal import (
     ENDED,
     LEFT,
@@ -161,7 +161,7 @@ def _restored(source: Run, made: Run, entry: Entry, *, force: bool) -> Result:
 
 
 def _failed(entry: Entry, error: VirtfixError) -> Result:
-    return Result(Status.FAILED, entry.uri, entry.uuid, entry.name, code=error.code, reason=str(error))
+    return not_done(Result(Status.FAILED, entry.uri, entry.uuid, entry.name), error)
 
 
 def _of_run(run: Run, domain: str) -> list[tuple[Run, Entry]]:
@@ -206,12 +206,7 @@ def _is_called(entry: Entry, name: str) -> bool:
 
 
 def _ask(chosen: list[tuple[Run, Entry]]) -> None:
-    if not sys.stdin.isatty():
-        raise VirtfixError(
-            "apply.unasked",
-            "nobody can be asked: standard input is no terminal",
-            hint="give --yes to change domains",
-        )
+    redefine.check_askable()
     for run, entry in chosen[:20]:
         sys.stdout.write(f"{printable(entry.name)}: as before run {run.id}\n")
     if not redefine.confirmed(f"Put back {len(chosen)} definition{'s' * (len(chosen) != 1)}?"):

@@ -15,7 +15,7 @@ from fixer.cli.sources import DomainRef
 from fixer.domain.document import digest
 from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError, printable
-from fixer.execution.apply import Result, Status, Target, check_digest, define_new
+from fixer.execution.apply import Result, Status, Target, check_digest, define_new, not_done
 from fixer.planning.replay import check_saved, no_plan, replay
 
 if TYPE_CHECKING:
@@ -127,8 +127,10 @@ def run_files(
     paths = paths[: wishes.limit or len(paths)]
     store = sources.store(settings.connect, writable=True)
     state = state_dir(wishes.state)
-    if not wishes.yes and not redefine.confirmed_for(f"Define {len(paths)} files on {store.uri}?"):
-        raise SystemExit(0)
+    if not wishes.yes:
+        redefine.check_askable()
+        if not redefine.confirmed(f"Define {len(paths)} files on {store.uri}?"):
+            raise SystemExit(0)
     with contextlib.ExitStack() as held:
         held.enter_context(state.locked("virtfix apply", wishes.wait))
         made = held.enter_context(state.create({"command": "define", "files": list(paths), "domains": []}))
@@ -143,7 +145,7 @@ def run_files(
                 plan = _planned(domain, path, request, settings)
                 return define_new(store, made, plan, wishes.allowed)
             except VirtfixError as error:
-                return base._replace(status=Status.FAILED, code=error.code, reason=str(error))
+                return not_done(base, error)
 
         results = redefine.carefully(one, list(dict.fromkeys(paths)), wishes)
         return redefine.report(results, wishes, len(set(paths)), made, detailed=detailed)

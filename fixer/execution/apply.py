@@ -87,10 +87,14 @@ def apply_one(
     base = Result(Status.UNCHANGED, store.uri, target.uuid, target.name)
     try:
         return _apply(store, journal, target, make, allowed, base)
-    except BlockedError as error:
-        return base._replace(status=Status.BLOCKED, code=error.code, reason=str(error))
     except VirtfixError as error:
-        return base._replace(status=Status.FAILED, code=error.code, reason=str(error))
+        return not_done(base, error)
+
+
+def not_done(base: Result, error: VirtfixError) -> Result:
+    """Return the result of a domain that an error stood in the way of: blocked, or failed."""
+    status = Status.BLOCKED if isinstance(error, BlockedError) else Status.FAILED
+    return base._replace(status=status, code=error.code, reason=str(error))
 
 
 def _apply(
@@ -114,13 +118,9 @@ def _apply(
     if not plan.pending:
         skipped = "; ".join(skip.reason for skip in plan.skips)
         return base._replace(code="apply.unchanged", reason=skipped)
-    if state.managed_save and not allowed.remove_managed_save:
-        raise BlockedError(
-            "state.managed-save",
-            "has a managed save, from which its next start would take the old devices",
-            hint="start it and shut it down; or name it with --remove-managed-save, which loses the saved memory",
-        )
-    define(store, journal, target.uuid, before, plan, state)
+    _refuse_managed_save(state, allowed)
+    kept = {"edits": [encode_edit(edit) for edit in plan.edits]}
+    _define(store, journal, target.uuid, Old.of(before, state), plan, kept)
     return base._replace(
         status=Status.CHANGED,
         devices=len(plan.changes),
@@ -129,21 +129,41 @@ def _apply(
     )
 
 
-def define(store: DomainStore, journal: Journal, uuid: str, before: bytes, plan: Plan, state: State) -> None:
+def _refuse_managed_save(state: State, allowed: Allowed) -> None:
+    if state.managed_save and not allowed.remove_managed_save:
+        raise BlockedError(
+            "state.managed-save",
+            "has a managed save, from which its next start would take the old devices",
+            hint="start it and shut it down; or name it with --remove-managed-save, which loses the saved memory",
+        )
+
+
+def _define(
+    store: DomainStore,
+    journal: Journal,
+    uuid: str,
+    old: Old,
+    plan: Plan,
+    kept: dict[str, Any],
+    *,
+    written_by_libvirt: bool = True,
+) -> None:
     """Define the result of a plan, with backup, journal and a look back. Raises VirtfixError.
 
-    On any error or difference the old definition is put back. A managed save is removed.
+    On any error or difference the old definition is put back. A managed save is removed. ``kept`` is what says later
+    which XML was meant: the edits, or the name of the stored XML.
     """
     facts: dict[str, Any] = {"uri": store.uri, "uuid": uuid, "name": plan.domain.name}
-    kept: dict[str, Any] = {
-        "backup": journal.keep(uuid, before),
-        "edits": [encode_edit(edit) for edit in plan.edits],
-    }
-    digests = {"before": plan.digest_before, "after": digest(plan.result)}
-    was = {"saved": state.managed_save, "transient": not state.persistent}
-    journal.write(PLANNED, {**facts, **digests, **kept, **was})
-    old = Old(before, transient=not state.persistent, managed_save=state.managed_save)
-    _carry_out(journal, facts, lambda: replace(store, journal, uuid, old, plan.after, plan.result))
+    digests = {"before": digest(old.xml), "after": digest(plan.result)}
+    was = {"backup": journal.keep(uuid, old.xml), "saved": old.managed_save, "transient": old.transient}
+    journal.write(PLANNED, {**facts, **digests, **was, **kept})
+    _carry_out(
+        journal,
+        facts,
+        lambda: replace(
+            store, journal, uuid, old, plan.after, plan.result, written_by_libvirt=written_by_libvirt
+        ),
+    )
 
 
 def _carry_out(journal: Journal, facts: dict[str, Any], act: Callable[[], bytes]) -> None:
@@ -171,7 +191,7 @@ def outcome(error: VirtfixError) -> str:
 def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowed) -> Result:
     """Define the result of a plan that was made from a file, whether the domain is there already or not.
 
-    Raises VirtfixError for a name or UUID that another domain has.
+    Raises VirtfixError for a name or UUID that another domain has, BlockedError for what its owner can remove.
     """
     uuid, name = plan.domain.uuid.lower(), plan.domain.name
     result = Result(
@@ -182,19 +202,9 @@ def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowe
     assert uuid, "whoever reads the file gives it one"
     old = old_xml(store, uuid)
     state = ready(store, uuid, allowed) if old else State()
-    if state.managed_save and not allowed.remove_managed_save:
-        return result._replace(status=Status.BLOCKED, code="state.managed-save", reason="has a managed save")
-    facts = {"uri": store.uri, "uuid": uuid, "name": name}
-    digests = {"before": digest(old), "after": digest(plan.result)}
-    kept = {"backup": journal.keep(uuid, old), "meant": journal.keep(uuid, plan.result), "edits": []}
-    was = {"saved": state.managed_save, "transient": not state.persistent}
-    journal.write(PLANNED, {**facts, **digests, **kept, **was})
-    replaced = Old(old, transient=not state.persistent, managed_save=state.managed_save)
-    _carry_out(
-        journal,
-        facts,
-        lambda: replace(store, journal, uuid, replaced, plan.after, plan.result, written_by_libvirt=False),
-    )
+    _refuse_managed_save(state, allowed)
+    kept = {"meant": journal.keep(uuid, plan.result), "edits": []}
+    _define(store, journal, uuid, Old.of(old, state), plan, kept, written_by_libvirt=False)
     return result._replace(pending_restart=state.active, notes=notes(state))
 
 
@@ -214,6 +224,10 @@ class Old(NamedTuple):
     xml: bytes
     transient: bool = False
     managed_save: bool = False  # to be removed
+
+    @classmethod
+    def of(cls, xml: bytes, state: State) -> Old:
+        return cls(xml, transient=bool(xml) and not state.persistent, managed_save=state.managed_save)
 
 
 def replace(

@@ -17,6 +17,7 @@ from fixer.execution.apply import (
     Old,
     Result,
     Status,
+    not_done,
     notes,
     old_xml,
     outcome,
@@ -68,7 +69,7 @@ def restore(
             current = put_back(store, entry.uuid, old)
         _note(journal, RESTORED, entry, digest(current))
     except VirtfixError as error:
-        return _failed(base, error)
+        return not_done(base, error)
     if there:
         return base._replace(code="rollback.there", reason="has its old definition already")
     return base._replace(
@@ -121,9 +122,7 @@ def finish(store: DomainStore, journal: Journal, entry: Entry, before: bytes, me
         if current == before:
             _refuse_saved(state, entry)
             begun = True
-            old = Old(
-                before, transient=not state.persistent and bool(current), managed_save=state.managed_save
-            )
+            old = Old.of(current, state)
             current = replace(
                 store, journal, entry.uuid, old, read_domain(meant), meant, written_by_libvirt=not stated
             )
@@ -136,7 +135,7 @@ def finish(store: DomainStore, journal: Journal, entry: Entry, before: bytes, me
         # What is not begun stays open: it can be finished when what stands in its way is gone.
         if begun and error.code.startswith("apply."):
             _note(journal, outcome(error), entry, "", error)
-        return _failed(base, error)
+        return not_done(base, error)
     return base._replace(
         status=Status.CHANGED, pending_restart=state.active, devices=len(entry.edits), notes=notes(state)
     )
@@ -149,11 +148,6 @@ def _refuse_saved(state: State, entry: Entry) -> None:
             "has a managed save, from which its next start would take the old devices",
             hint="start it and shut it down, then resume again",
         )
-
-
-def _failed(base: Result, error: VirtfixError) -> Result:
-    status = Status.BLOCKED if isinstance(error, BlockedError) else Status.FAILED
-    return base._replace(status=status, code=error.code, reason=str(error))
 
 
 def _refuse_changed(current: bytes, entry: Entry, before: bytes, meant: bytes) -> None:
