@@ -1,15 +1,15 @@
 """Benchmark of `virtfix apply --all`: prints ratios measured in one run, never compares with a stored time.
 
 Usage: python bench/apply.py [N]
-Redefines N domains (1,000) on libvirt's QEMU driver (qemu:///embed, where that runs) and 10 N on its test driver,
-and compares with as many bare dumpXML + defineXML calls: without a look at libvirt's schema, and with it.
+Redefines N domains (1,000) on a real libvirtd with the QEMU driver, N on that driver in the process (qemu:///embed)
+and 10 N on libvirt's test driver, and compares with as many bare dumpXML + defineXML calls: without a look at
+libvirt's schema, and with it. Each side is a Python process of its own, whose start counts.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,16 +22,12 @@ from typing import Any
 import libvirt
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "real"))
+
+import daemon  # noqa: E402
+from legacy_guest import QEMU_CONF  # noqa: E402
+
 SAMPLE = (ROOT / "samples" / "rhel6-q35-ovmf.xml").read_text()
-QEMU_CONF = """\
-security_driver = "none"
-user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
-namespaces = [ ]
-cgroup_controllers = [ ]
-"""
 SECURE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 
 
@@ -59,16 +55,11 @@ def connect(uri: str) -> Any:
     return libvirt.open(uri)
 
 
-def bare(uri: str) -> None:
-    """The peer: each domain dumped and defined once, nothing else. Prints seconds, without and with the schema."""
+def bare(uri: str, flags: int) -> None:
+    """The peer: each domain dumped and defined once, nothing else."""
     connection = connect(uri)
-    times = []
-    for flags in (0, libvirt.VIR_DOMAIN_DEFINE_VALIDATE):
-        start = time.perf_counter()
-        for one in connection.listAllDomains(0):
-            connection.defineXMLFlags(one.XMLDesc(SECURE), flags)
-        times.append(time.perf_counter() - start)
-    print(*times, flush=True)
+    for one in connection.listAllDomains(0):
+        connection.defineXMLFlags(one.XMLDesc(SECURE), flags)
     os._exit(0)
 
 
@@ -79,38 +70,66 @@ def fill(uri: str, count: int) -> None:
     os._exit(0)
 
 
-def timed(arguments: list[str], environment: dict[str, str]) -> float:
+def timed(arguments: list[str], environment: dict[str, str]) -> tuple[float, int]:
+    """Run a command; return its seconds, and the most memory it took in KiB (getrusage(2), ru_maxrss)."""
     start = time.perf_counter()
-    subprocess.run(
-        arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
-    )
-    return time.perf_counter() - start
+    with subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}")
+    return time.perf_counter() - start, usage.ru_maxrss
 
 
-def compare(name: str, uri: str, count: int, scratch: Path) -> None:
-    environment = {**os.environ, "VIRTFIX_STATE_DIR": str(scratch / f"state-{name}")}
-    this = [sys.executable, __file__]
-    told = subprocess.run([*this, "--bare", uri], capture_output=True, text=True, check=True)
-    plain, checked = map(float, told.stdout.split())
+def ours(uri: str, scratch: Path) -> tuple[float, int]:
+    environment = {**os.environ, "VIRTFIX_STATE_DIR": str(scratch / f"state-{time.monotonic_ns()}")}
     command = [sys.executable, "-m", "fixer.cli.app", "apply", "--connect", uri, "--all", "--yes", "--jsonl"]
-    ours = timed(command, environment)
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return timed(command, environment)
+
+
+def compare(name: str, uri: str, count: int, scratch: Path) -> int:
+    """Print how long it takes beside the peers; return the memory it takes, in KiB."""
+    this = [sys.executable, __file__, "--bare", uri]
+    plain, _ = timed([*this, "0"], dict(os.environ))
+    checked, _ = timed([*this, str(libvirt.VIR_DOMAIN_DEFINE_VALIDATE)], dict(os.environ))
+    taken, memory = ours(uri, scratch)
     print(
-        f"{name}: {count} domains, {1000 * ours / count:.1f} ms each, start included, "
-        f"{ours / plain:.2f} x bare dumpXML + defineXML, {ours / checked:.2f} x with the schema (at most 1.5); "
-        f"{memory // 1024} MiB"
+        f"{name}: {count} domains, {1000 * taken / count:.1f} ms each; {taken / plain:.2f} x bare dumpXML + "
+        f"defineXML (at most 1.5), {taken / checked:.2f} x the same with libvirt's schema",
+        flush=True,
     )
+    return memory
+
+
+def fill_apart(uri: str, count: int) -> None:
+    command = [sys.executable, __file__, "--fill", uri, str(count)]
+    subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
+
+
+def on_daemon(count: int, scratch: Path) -> None:
+    """Measure on a real libvirtd, and how memory grows with the number of domains."""
+    with daemon.hosts("few") as (host,):
+        fill_apart(host.uri, count // 10)
+        _, few = ours(host.uri, scratch)
+    with daemon.hosts("many") as (host,):
+        fill_apart(host.uri, count)
+        many = compare("libvirtd", host.uri, count, scratch)
+    print(f"memory: {many / few:.2f} x from {count // 10} domains to {count}, {many // 1024} MiB", flush=True)
 
 
 def main() -> None:
     if "--bare" in sys.argv:
-        bare(sys.argv[-1])
+        bare(sys.argv[-2], int(sys.argv[-1]))
     if "--fill" in sys.argv:
         fill(sys.argv[-2], int(sys.argv[-1]))
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     with tempfile.TemporaryDirectory(prefix="virtfix-bench-", dir="/tmp") as name:
         scratch = Path(name)
         scratch.chmod(0o755)
+        if not daemon.unavailable():
+            on_daemon(count, scratch)
         node = scratch / "node.xml"
         node.write_text(
             "<node>" + "".join(domain(number, "test") for number in range(10 * count)) + "</node>"
@@ -121,9 +140,7 @@ def main() -> None:
             (root / "etc").mkdir(parents=True)
             (root / "etc" / "qemu.conf").write_text(QEMU_CONF)
             uri = f"qemu:///embed?root={root}"
-            subprocess.run(
-                [sys.executable, __file__, "--fill", uri, str(count)], stderr=subprocess.DEVNULL, check=True
-            )
+            fill_apart(uri, count)
             compare("qemu", uri, count, scratch)
 
 

@@ -36,6 +36,10 @@ class VirtfixError(Exception):
         self.where = where
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are made again from their arguments alone, which here have names.
+        return _remade, (type(self), self.code, self.summary, self.where, self.hint)
+
     def __str__(self) -> str:
         head = f"{printable(self.where)}: " if self.where else ""
         tail = f"; {printable(self.hint, 300)}" if self.hint else ""
@@ -45,3 +49,7 @@ class VirtfixError(Exception):
         """Return the same error with ``where`` put before the place that it already names."""
         place = f"{where}:{self.where}" if self.where else where
         return VirtfixError(self.code, self.summary, where=place, hint=self.hint)
+
+
+def _remade(kind: type[VirtfixError], code: str, summary: str, where: str, hint: str) -> VirtfixError:
+    return kind(code, summary, where=where, hint=hint)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+_HANDLES = 64  # domains that are under way at once, and some more
+
+
 class DomainName(NamedTuple):
     """A domain as it is found: ``uuid`` names it for good, ``name`` for people."""
 
@@ -36,6 +39,8 @@ class LibvirtStore:
         _check_test_file(uri or "")
         _start_events(self._libvirt, uri)
         self._writable = writable
+        self._handles: dict[str, Any] = {}
+        self._lock = threading.Lock()
         opener = self._libvirt.open if writable else self._libvirt.openReadOnly
         try:
             self._connection = opener(uri)
@@ -52,6 +57,7 @@ class LibvirtStore:
             ) from None
 
     def close(self) -> None:
+        self._handles.clear()  # they need libvirt's module to the last
         with contextlib.suppress(self._libvirt.libvirtError):  # it may be gone already
             self._connection.close()
 
@@ -180,10 +186,18 @@ class LibvirtStore:
 
     def domain(self, uuid: str) -> Any:
         """Return libvirt's own domain. Raises VirtfixError ``libvirt.gone``."""
+        # libvirt finds a domain by its UUID with each question: a handle says nothing of what it was then.
+        with self._lock:
+            found = self._handles.pop(uuid, None)
         try:
-            return self._connection.lookupByUUIDString(uuid)
+            found = found or self._connection.lookupByUUIDString(uuid)
         except self._libvirt.libvirtError as error:
             raise self.failed(error, uuid) from None
+        with self._lock:
+            self._handles[uuid] = found
+            if len(self._handles) > _HANDLES:
+                del self._handles[next(iter(self._handles))]
+        return found
 
     def find(self, uuid: str, name: str) -> Any | None:
         """Return the domain of a UUID, or where there is none of a name; None where it is not there."""
@@ -230,7 +244,8 @@ def _is_local(uri: str) -> bool:
     from fixer.adapters import schema_check  # noqa: PLC0415 - loads lxml
 
     scheme, _, rest = uri.partition("://")
-    return rest.startswith("/") and "+" not in scheme and schema_check.available()
+    transport = scheme.partition("+")[2]
+    return rest.startswith("/") and transport in {"", "unix"} and schema_check.available()
 
 
 def _asked(question: Callable[[], Any], libvirt: Any) -> Any:

@@ -245,18 +245,23 @@ def _into_place(new: Path, folder: Path) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:  # a file, which is no folder to anybody
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
 
 
 def _write_new(path: Path, data: bytes) -> None:
-    """Write a file that must not be there yet, to disk, for its owner only; under its name it is whole or absent."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    """Write a file that must not be there yet, to disk, for its owner only.
+
+    Whoever dies here leaves a part of it, which nothing refers to: the journal names what is whole.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.link(part, path)
-    finally:
-        os.unlink(part)
+    except BaseException:
+        os.unlink(path)
+        raise

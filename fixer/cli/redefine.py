@@ -19,6 +19,7 @@ from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError, printable
 from fixer.execution.apply import UNTIL, Allowed, Result, Status, Target, apply_one, not_done
 from fixer.execution.journal import ENDED
+from fixer.execution.meant import Meant
 from fixer.planning.planner import make_plan
 from fixer.planning.prove import ProofError
 from fixer.policy.ids import glob
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from fixer.adapters.state_dir import Run
+    from fixer.cli.planners import Planners
     from fixer.planning.plan import Plan
     from fixer.planning.planner import Request
 
 # Domains that are under way at once: libvirt works on them side by side, and the disk syncs side by side.
-_THREADS = 4
+_THREADS = 8
 _SHOWN = 10  # more domains than this are shown by one line each before asking
 _PROGRESS_FROM = 20
+_APART_FROM = 200  # domains from which on a process that plans pays for its start
 
 
 class Wishes(NamedTuple):
@@ -59,6 +62,9 @@ class Job(NamedTuple):
     target: Target
     make: Callable[[bytes], Plan]
     saved: dict[str, Any] | None = None  # the saved plan that it carries out
+
+    def meant(self, data: bytes) -> Meant:
+        return Meant.of(self.make(data))
 
 
 def run(paths: Sequence[str], settings: Settings, wishes: Wishes, *, detailed: bool) -> Exit:
@@ -90,7 +96,7 @@ def carry_out(jobs: list[Job], settings: Settings, wishes: Wishes, *, detailed: 
         }
         saved = [job.saved for job in jobs if job.saved is not None]
         with state.create(asked, saved) as made, stopping(f"virtfix resume {made.id} goes on"):
-            results = _all(jobs, made, wishes, failed)
+            results = _all(jobs, made, settings, wishes, failed)
             return report(results, wishes, len(jobs) + len(failed), made, detailed=detailed)
 
 
@@ -218,18 +224,37 @@ def _domains(count: int) -> str:
 # --- One domain after the other, several at a time ----------------------------------------------------
 
 
-def _all(jobs: list[Job], made: Run, wishes: Wishes, failed: list[Result]) -> Generator[Result]:
+def _all(
+    jobs: list[Job], made: Run, settings: Settings, wishes: Wishes, failed: list[Result]
+) -> Generator[Result]:
     yield from failed
+    with _planners(jobs, settings) as planners:
 
-    def one(job: Job) -> Result:
-        try:
-            return apply_one(store_of(job.reference), made, job.target, job.make, wishes.allowed)
-        except VirtfixError as error:
-            return failure(job, error)
-        except Exception as error:  # noqa: BLE001 - a defect met in one domain stops no other, and is told
-            return failure(job, _defect(error))
+        def one(job: Job) -> Result:
+            def make(data: bytes) -> Meant:
+                apart = planners is not None and job.saved is None
+                return planners.plan(job, data) if planners is not None and apart else job.meant(data)
 
-    yield from carefully(one, jobs, wishes)
+            try:
+                return apply_one(store_of(job.reference), made, job.target, make, wishes.allowed)
+            except VirtfixError as error:
+                return failure(job, error)
+            except Exception as error:  # noqa: BLE001 - a defect met in one domain stops no other, and is told
+                return failure(job, _defect(error))
+
+        yield from carefully(one, jobs, wishes)
+
+
+@contextlib.contextmanager
+def _planners(jobs: list[Job], settings: Settings) -> Iterator[Planners | None]:
+    """Plan on another core where that pays for its start; the guest is asked by this process only."""
+    if len(jobs) < _APART_FROM or sources.asks_guest(settings):
+        yield None
+        return
+    from fixer.cli.planners import Planners  # noqa: PLC0415 - for many domains only
+
+    with Planners(settings) as planners:
+        yield planners
 
 
 def _defect(error: Exception) -> VirtfixError:
@@ -346,26 +371,70 @@ def _progress(results: Iterator[Result], total: int, wishes: Wishes) -> Iterator
 # --- What became of it --------------------------------------------------------------------------------
 
 
+class _Counts:
+    """How many domains came to what, a row a connection."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, int]] = {}
+        self.unresolved = 0
+
+    def add(self, result: Result) -> None:
+        row = self.rows.setdefault(result.uri, dict.fromkeys(_COLUMNS, 0))
+        row[result.status.value] += 1
+        row[_PENDING] += result.pending_restart
+        self.unresolved += bool(result.unresolved)
+
+    @property
+    def all(self) -> dict[str, int]:
+        return {column: sum(row[column] for row in self.rows.values()) for column in _COLUMNS}
+
+    def table(self) -> str:
+        rows = [*self.rows.items(), *([("all", self.all)] if len(self.rows) > 1 else [])]
+        lines = ["  ".join([*_COLUMNS, "connection"])]
+        for uri, row in rows:
+            counts = [str(row[column]).rjust(len(column)) for column in _COLUMNS]
+            lines.append("  ".join([*counts, printable(uri)]))
+        return "\n".join(lines) + "\n"
+
+
+_PENDING = "pending restart"
+_COLUMNS = ("changed", "unchanged", _PENDING, "blocked", "failed")
+
+
 def report(results: Generator[Result], wishes: Wishes, total: int, made: Run, *, detailed: bool) -> Exit:
     """Tell each result as it comes, and the counts at the end."""
-    counts = dict.fromkeys(Status, 0)
-    pending = unresolved = number = 0
+    counts = _Counts()
+    number = 0
     if wishes.form == "json":
         sys.stdout.write("[\n")
     with contextlib.closing(results):  # what is under way ends before the journal does
         for number, result in enumerate(results, 1):
-            counts[result.status] += 1
-            pending += result.pending_restart
-            unresolved += bool(result.unresolved)
+            counts.add(result)
             _tell(result, wishes.form, number)
     if wishes.form == "json":
         sys.stdout.write("\n]\n" if number else "]\n")
     sys.stdout.flush()
-    told = ", ".join(f"{counts[status]} {status.value}" for status in Status)
-    sys.stderr.write(
-        f"virtfix: {_domains(number)} of {total}: {told}, {pending} pending restart; run {made.id}\n"
+    if wishes.form == "text" and number > 1:
+        sys.stderr.write(counts.table())
+    _summarize(counts.all, number, total, made, wishes.form)
+    if number == total:
+        made.write(ENDED, {})
+    if counts.all["failed"]:
+        return Exit.ERROR
+    # What was asked for and not done is no success, whoever asks.
+    return (
+        Exit.UNRESOLVED
+        if number < total or counts.all["blocked"] or (detailed and counts.unresolved)
+        else Exit.DONE
     )
-    if pending and wishes.form == "text":
+
+
+def _summarize(counts: dict[str, int], number: int, total: int, made: Run, form: str) -> None:
+    told = ", ".join(f"{counts[status.value]} {status.value}" for status in Status)
+    sys.stderr.write(
+        f"virtfix: {_domains(number)} of {total}: {told}, {counts[_PENDING]} pending restart; run {made.id}\n"
+    )
+    if counts[_PENDING] and form == "text":
         sys.stderr.write(
             "virtfix: pending restart: the old devices stay until the domain is shut down and started\n"
         )
@@ -374,16 +443,6 @@ def report(results: Generator[Result], wishes: Wishes, total: int, made: Run, *,
         sys.stderr.write(
             f"virtfix: {_domains(left)} left alone; virtfix resume {made.id} goes on with them\n"
         )
-    else:
-        made.write(ENDED, {})
-    if counts[Status.FAILED]:
-        return Exit.ERROR
-    # What was asked for and not done is no success, whoever asks.
-    return (
-        Exit.UNRESOLVED
-        if number < total or counts[Status.BLOCKED] or (detailed and unresolved)
-        else Exit.DONE
-    )
 
 
 def _tell(result: Result, form: str, number: int) -> None:

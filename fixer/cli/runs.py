@@ -59,14 +59,15 @@ def history(run: str, state: str, form: str) -> Exit:
             uri, uuid, name, source = (printable(str(event[key])) for key in _PUT_BACK)
             sys.stdout.write(f"{'put back':<9}  {name}  {uuid}  {uri}; as before run {source}\n")
         return Exit.DONE
-    runs = [place.find(name) for name in place.runs()]
+    runs = [_run_json(place.find(name)) for name in place.runs()]
     if form == "json":
-        sys.stdout.write(json.dumps([_run_json(one) for one in runs], indent=2) + "\n")
+        sys.stdout.write(json.dumps(runs, indent=2) + "\n")
         return Exit.DONE
     for one in runs:
-        counts = ", ".join(f"{count} {word}" for word, count in _counts(one).items())
+        counts = ", ".join(f"{count} {word}" for word, count in one["counts"].items())
+        unfinished = "" if one["ended"] or one["command"] != "apply" else "; unfinished: virtfix resume"
         sys.stdout.write(
-            f"{one.id}  {_command(one):<8}  {counts or 'nothing was changed'}{_unfinished(one)}\n"
+            f"{one['run']}  {one['command']:<8}  {counts or 'nothing was changed'}{unfinished}\n"
         )
     return Exit.DONE
 
@@ -76,12 +77,6 @@ def _command(run: Run) -> str:
         return printable(str(run.asked.get("command", "")), 20)
     except VirtfixError:
         return "?"  # one broken run hides no other
-
-
-def _unfinished(run: Run) -> str:
-    if _command(run) != "apply" or any(event["event"] == ENDED for event in read_events(run.journal())):
-        return ""
-    return "; unfinished: virtfix resume"
 
 
 _PUT_BACK = ("uri", "uuid", "name", "run")
@@ -99,22 +94,16 @@ def _entry_json(run: Run, entry: Entry) -> dict[str, Any]:
 
 
 def _run_json(run: Run) -> dict[str, Any]:
-    return {
-        "run": run.id,
-        "command": _command(run),
-        "ended": any(event["event"] == ENDED for event in read_events(run.journal())),
-        "counts": _counts(run),
-    }
-
-
-def _counts(run: Run) -> dict[str, int]:
-    counts: dict[str, int] = {}
     events = read_events(run.journal())
-    words = [_word(entry) for entry in entries(events).values()]
+    known = list(entries(events).values())
+    counts: dict[str, int] = {}
+    words = [_word(entry) for entry in known]
     words += ["put back" for event in events if event["event"] == PUT_BACK]
     for word in words:
         counts[word] = counts.get(word, 0) + 1
-    return counts
+    # What stays open keeps a run unfinished, also where everything was tried.
+    ended = any(event["event"] == ENDED for event in events) and not any(entry.open for entry in known)
+    return {"run": run.id, "command": _command(run), "ended": ended, "counts": counts}
 
 
 def rollback(run: str, domain: str, wishes: Wishes, *, force: bool, detailed: bool) -> Exit:
@@ -296,7 +285,7 @@ def _resumed(
             job = job_of(saved, reference.uri)
         target = Target(reference.uuid, str(reference), planned)
         try:
-            return apply_one(redefine.store_of(reference), journal, target, job.make, allowed)
+            return apply_one(redefine.store_of(reference), journal, target, job.meant, allowed)
         except VirtfixError as error:
             return redefine.failure(job, error)
 

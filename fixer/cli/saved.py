@@ -16,6 +16,7 @@ from fixer.domain.document import digest
 from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError, printable
 from fixer.execution.apply import Result, Status, Target, check_digest, define_new, not_done
+from fixer.execution.meant import Meant
 from fixer.planning.replay import check_saved, no_plan, replay
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def run_files(
                 domain = _ready_to_define(read_domain(sources.read(path, settings)))
                 _claim(first, domain.uuid, path)
                 plan = _planned(domain, path, request, settings)
-                return define_new(store, made, plan, wishes.allowed)
+                return define_new(store, made, Meant.of(plan), wishes.allowed)
             except VirtfixError as error:
                 return not_done(base, error)
 

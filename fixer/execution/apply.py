@@ -17,14 +17,12 @@ from fixer.domain.state import State
 from fixer.errors import VirtfixError
 from fixer.execution.compare import differences, misplaced
 from fixer.execution.journal import DEFINED, LEFT, PLANNED, UNKNOWN
-from fixer.planning.codec import encode_edit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fixer.domain.model import Domain
+    from fixer.execution.meant import Meant
     from fixer.execution.ports import DomainStore, Journal
-    from fixer.planning.plan import Plan
 
 # A domain that is being migrated or backed up is asked again: so often, so many seconds apart.
 _TRIES = 3
@@ -80,7 +78,7 @@ def apply_one(
     store: DomainStore,
     journal: Journal,
     target: Target,
-    make: Callable[[bytes], Plan],
+    make: Callable[[bytes], Meant],
     allowed: Allowed,
 ) -> Result:
     """Plan and redefine one domain; what stands in the way is a result, not an error."""
@@ -101,32 +99,31 @@ def _apply(
     store: DomainStore,
     journal: Journal,
     target: Target,
-    make: Callable[[bytes], Plan],
+    make: Callable[[bytes], Meant],
     allowed: Allowed,
     base: Result,
 ) -> Result:
     state = ready(store, target.uuid, allowed)
     before = store.xml(target.uuid)
     check_digest(before, target.digest)
-    plan = make(before)
-    base = base._replace(unresolved=len(plan.unresolved))
-    if plan.unresolved and allowed.strict:
-        raise BlockedError(
-            "apply.strict",
-            f"{len(plan.unresolved)} unresolved, first {plan.unresolved[0].device}: {plan.unresolved[0].why}",
-        )
-    if not plan.pending:
-        skipped = "; ".join(skip.reason for skip in plan.skips)
-        return base._replace(code="apply.unchanged", reason=skipped)
+    meant = make(before)
+    base = base._replace(unresolved=len(meant.unresolved))
+    _refuse_unresolved(meant, allowed)
+    if not meant.edits:
+        return base._replace(code="apply.unchanged", reason=meant.skipped)
     _refuse_managed_save(state, allowed)
-    kept = {"edits": [encode_edit(edit) for edit in plan.edits]}
-    _define(store, journal, target.uuid, Old.of(before, state), plan, kept)
+    _define(store, journal, target.uuid, Old.of(before, state), meant, {"edits": meant.edits})
     return base._replace(
         status=Status.CHANGED,
-        devices=len(plan.changes),
+        devices=meant.devices,
         pending_restart=state.active,
         notes=notes(state),
     )
+
+
+def _refuse_unresolved(meant: Meant, allowed: Allowed) -> None:
+    if meant.unresolved and allowed.strict:
+        raise BlockedError("apply.strict", f"{len(meant.unresolved)} unresolved, first {meant.unresolved[0]}")
 
 
 def _refuse_managed_save(state: State, allowed: Allowed) -> None:
@@ -143,7 +140,7 @@ def _define(
     journal: Journal,
     uuid: str,
     old: Old,
-    plan: Plan,
+    meant: Meant,
     kept: dict[str, Any],
     *,
     written_by_libvirt: bool = True,
@@ -153,17 +150,18 @@ def _define(
     On any error or difference the old definition is put back. A managed save is removed. ``kept`` is what says later
     which XML was meant: the edits, or the name of the stored XML.
     """
-    facts: dict[str, Any] = {"uri": store.uri, "uuid": uuid, "name": plan.domain.name}
-    digests = {"before": digest(old.xml), "after": digest(plan.result)}
+    facts: dict[str, Any] = {"uri": store.uri, "uuid": uuid, "name": meant.name}
+    digests = {"before": digest(old.xml), "after": digest(meant.result)}
     was = {"backup": journal.keep(uuid, old.xml), "saved": old.managed_save, "transient": old.transient}
     journal.write(PLANNED, {**facts, **digests, **was, **kept})
-    _carry_out(
-        journal,
-        facts,
-        lambda: replace(
-            store, journal, uuid, old, plan.after, plan.result, written_by_libvirt=written_by_libvirt
-        ),
-    )
+    if written_by_libvirt:
+        _carry_out(journal, facts, lambda: replace(store, journal, uuid, old, meant.result, news=meant.news))
+    else:
+        _carry_out(
+            journal,
+            facts,
+            lambda: replace(store, journal, uuid, old, meant.result, written_by_libvirt=False),
+        )
 
 
 def _carry_out(journal: Journal, facts: dict[str, Any], act: Callable[[], bytes]) -> None:
@@ -188,23 +186,22 @@ def outcome(error: VirtfixError) -> str:
     return UNKNOWN if error.code == "apply.lost" else LEFT
 
 
-def define_new(store: DomainStore, journal: Journal, plan: Plan, allowed: Allowed) -> Result:
+def define_new(store: DomainStore, journal: Journal, meant: Meant, allowed: Allowed) -> Result:
     """Define the result of a plan that was made from a file, whether the domain is there already or not.
 
     Raises VirtfixError for a name or UUID that another domain has, BlockedError for what its owner can remove.
     """
-    uuid, name = plan.domain.uuid.lower(), plan.domain.name
+    uuid = meant.uuid
     result = Result(
-        Status.CHANGED, store.uri, uuid, name, devices=len(plan.changes), unresolved=len(plan.unresolved)
+        Status.CHANGED, store.uri, uuid, meant.name, devices=meant.devices, unresolved=len(meant.unresolved)
     )
-    if plan.unresolved and allowed.strict:
-        return result._replace(status=Status.BLOCKED, code="apply.strict", reason=plan.unresolved[0].why)
+    _refuse_unresolved(meant, allowed)
     assert uuid, "whoever reads the file gives it one"
     old = old_xml(store, uuid)
     state = ready(store, uuid, allowed) if old else State()
     _refuse_managed_save(state, allowed)
-    kept = {"meant": journal.keep(uuid, plan.result), "edits": []}
-    _define(store, journal, uuid, Old.of(old, state), plan, kept, written_by_libvirt=False)
+    kept = {"meant": journal.keep(uuid, meant.result), "edits": []}
+    _define(store, journal, uuid, Old.of(old, state), meant, kept, written_by_libvirt=False)
     return result._replace(pending_restart=state.active, notes=notes(state))
 
 
@@ -235,31 +232,36 @@ def replace(
     journal: Journal,
     uuid: str,
     old: Old,
-    meant: Domain,
     after: bytes,
     *,
     written_by_libvirt: bool = True,
+    news: bytes = b"",
 ) -> bytes:
     """Define and look back; return the XML that is in force. Raises VirtfixError, with the old one put back.
 
     It is ``apply.lost`` where nobody knows whether the old one is in force. A managed save is removed last.
+    ``news`` is what is held against the schema: all, unless it is known that the rest is libvirt's own.
     """
     try:
-        store.check(after)
+        store.check(news or after)
     except VirtfixError as error:
         raise _refused(error) from error
     # libvirt has no compare-and-swap: this look comes as late as possible.
     _check_unchanged(store, uuid, old)
     # What a person or another tool wrote, libvirt fills up: only the places can be held against it.
     look = differences if written_by_libvirt else misplaced
+
+    def wrong_in(got: bytes) -> list[str]:
+        return look(read_domain(after), got) if got != after else []
+
     try:
         store.define(after, validate=True)
     except VirtfixError as error:
-        _undo_refused(store, uuid, old, lambda got: not look(meant, got))
+        _undo_refused(store, uuid, old, lambda got: not wrong_in(got))
         raise _refused(error) from error
     try:
         got = store.xml(uuid)
-        wrong = look(meant, got)
+        wrong = wrong_in(got)
         if not wrong and old.managed_save:
             store.remove_managed_save(uuid)
     except VirtfixError as error:

@@ -38,6 +38,25 @@ def misplaced(ours: Domain, got: bytes) -> list[str]:
     return list(_places(ours, read_domain(got)))
 
 
+def without_known(ours: Domain, known: Domain) -> bytes:
+    """Return the XML of a domain without the devices that ``known`` has to the byte, in UTF-8.
+
+    Its schema judges each device by itself (domaincommon.rng: an interleave of devices), so what libvirt wrote
+    need not be held against it again with each domain.
+    """
+    devices, before = ours.root.find("devices"), known.root.find("devices")
+    source = ours.document.source
+    if devices is None or before is None:
+        return source
+    same = {child.raw for child in before.children}
+    parts, at = [], 0
+    for child in devices.children:
+        if child.raw in same:
+            parts.append(source[at : child.start])
+            at = child.end
+    return b"".join([*parts, source[at:]])
+
+
 def _places(ours: Domain, theirs: Domain) -> Iterator[str]:
     """Compare where each device sits and which interface it shows, also those that libvirt adds."""
     if ours.layout is None or theirs.layout is None:

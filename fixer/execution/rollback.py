@@ -123,9 +123,7 @@ def finish(store: DomainStore, journal: Journal, entry: Entry, before: bytes, me
             _refuse_saved(state, entry)
             begun = True
             old = Old.of(current, state)
-            current = replace(
-                store, journal, entry.uuid, old, read_domain(meant), meant, written_by_libvirt=not stated
-            )
+            current = replace(store, journal, entry.uuid, old, meant, written_by_libvirt=not stated)
         else:
             _refuse_other(meant, current, written_by_libvirt=not stated)
             if state.managed_save and entry.saved:

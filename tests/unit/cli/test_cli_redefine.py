@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 import uuid as uuids
@@ -18,6 +19,7 @@ libvirt = pytest.importorskip("libvirt")
 
 from fixer.adapters.libvirt_store import LibvirtStore  # noqa: E402
 from fixer.cli import redefine, sources  # noqa: E402
+from fixer.cli.planners import Planners  # noqa: E402
 from fixer.errors import VirtfixError  # noqa: E402
 
 if TYPE_CHECKING:
@@ -86,7 +88,14 @@ def test_all_domains_are_redefined_and_only_once(
     assert done.text.splitlines() == [
         "unchanged  fine", "changed    vm1  6 devices", "changed    vm2  6 devices", "changed    vm3  6 devices",
     ]  # fmt: skip
-    assert "4 domains of 4: 3 changed, 1 unchanged, 0 blocked, 0 failed, 0 pending restart; run 2" in done.err
+    table, summary = done.err.rsplit("virtfix: ", 1)
+    assert [line.split() for line in table.splitlines()] == [
+        ["changed", "unchanged", "pending", "restart", "blocked", "failed", "connection"],
+        ["3", "1", "0", "0", "0", host.uri],
+    ]
+    assert summary.startswith(
+        "4 domains of 4: 3 changed, 1 unchanged, 0 blocked, 0 failed, 0 pending restart; run 2"
+    )
     assert host.xml("fine") == before["fine"]
     assert host.xml("vm1") != before["vm1"]
     again = apply("--all", "--yes")
@@ -286,13 +295,20 @@ def test_a_definition_that_differs_is_taken_back(
     apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever libvirt makes of it: what was not meant does not stay."""
-    from fixer.execution import apply as execution
+    real = LibvirtStore.define
+
+    def odd(self: LibvirtStore, xml: bytes, *, validate: bool) -> None:
+        real(
+            self,
+            xml.replace(b"<on_reboot>restart", b"<on_reboot>destroy") if validate else xml,
+            validate=validate,
+        )
 
     before = host.xml("vm1")
-    monkeypatch.setattr(execution, "differences", lambda *_: ["disk[vda] differs"])
+    monkeypatch.setattr(LibvirtStore, "define", odd)
     done = apply("--domain", "vm1", "--yes")
     assert done.code == 1
-    assert "libvirt took something else than was meant: disk[vda] differs" in done.err
+    assert "libvirt took something else than was meant: <on_reboot> differs" in done.err
     assert host.xml("vm1") == before
 
 
@@ -604,3 +620,48 @@ class Streams:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys, name)
+
+
+def test_many_domains_are_planned_apart_with_the_same_outcome(
+    apply: Callable[..., Done], host: Host, virtfix: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {name: host.xml(name) for name in ("vm1", "vm2", "vm3", "fine")}
+    apply("--all", "--yes")
+    alone = {name: host.xml(name) for name in before}
+    virtfix("rollback", runs(host)[0], "--yes")
+    assert {name: host.xml(name) for name in before} == before
+    monkeypatch.setattr(redefine, "_APART_FROM", 1)
+    planned: list[str] = []
+    real = Planners.plan
+    monkeypatch.setattr(
+        Planners, "plan", lambda self, job, data: planned.append(job.target.name) or real(self, job, data)
+    )
+    done = apply("--all", "--yes")
+    assert "3 changed, 1 unchanged, 0 blocked, 0 failed" in done.err
+    assert {name: host.xml(name) for name in before} == alone
+    assert sorted(planned) == sorted(before)
+
+
+def test_what_another_process_can_not_plan_is_told_as_by_this_one(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = re.sub(r"<metadata>.*?</metadata>", "", renamed(SAMPLE, "stranger"), flags=re.DOTALL)
+    sources.store(host.uri, writable=True)._connection.defineXML(
+        re.sub(r"<uuid>.*?</uuid>", f"<uuid>{uuids.uuid4()}</uuid>", text)
+    )
+    told = []
+    for apart in (10**6, 1):
+        monkeypatch.setattr(redefine, "_APART_FROM", apart)
+        told.append(re.sub(r"run \S+", "", apply("--domain", "stranger", "--yes").err))
+    assert told[0] == told[1]
+    assert "failed     stranger" in told[0]
+
+
+def test_a_planner_that_ends_is_done_without(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redefine, "_APART_FROM", 1)
+    # The process that plans ends before it has planned anything.
+    monkeypatch.setattr(Planners, "__enter__", lambda self: self._pool.submit(os._exit, 1) and self)
+    done = apply("--all", "--yes")
+    assert "3 changed, 1 unchanged, 0 blocked, 0 failed" in done.err
