@@ -48,6 +48,15 @@ def _read_all(descriptor: int, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def check_readable(path: str) -> str:
+    """Return the whole path of a file that can be read. Raises VirtfixError."""
+    try:
+        with open(path, "rb"):
+            return os.path.abspath(path)
+    except OSError as error:
+        raise problem(error, path, "read") from None
+
+
 def problem(error: OSError, path: str, verb: str) -> VirtfixError:
     """Return what a user has to know of an error of the system: the file, what failed, the remedy."""
     if error.errno == errno.EISDIR:

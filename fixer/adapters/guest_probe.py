@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from fixer.adapters.libvirt_store import message
+from fixer.adapters.monitor import MonitorError, execute
 from fixer.guest.clues import Clue, Seen, of_agent
 from fixer.guest.negotiated import Observation, read_status
 
@@ -65,42 +65,17 @@ def _ask_agent(domain: Any, remarks: list[str]) -> tuple[Clue, ...]:
 def _ask_qemu(domain: Any, remarks: list[str]) -> Observation | None:
     """Ask QMP x-query-virtio and x-query-virtio-status (QEMU >= 7.2), which taints the domain."""
     try:
-        listed = _execute(domain, "x-query-virtio")
+        listed = execute(domain, "x-query-virtio")
         devices = [
             read_status(str(item["path"]), str(item["name"]), _status(domain, str(item["path"])))
             for item in listed[:_MAX_DEVICES]
         ]
-    except (_QemuError, KeyError, TypeError) as error:
+    except (MonitorError, KeyError, TypeError) as error:
         remarks.append(f"QEMU does not say what the guest negotiated: {error}")
         return None
     return Observation(tuple(devices))
 
 
 def _status(domain: Any, path: str) -> dict[str, Any]:
-    status = _execute(domain, "x-query-virtio-status", path=path)
+    status = execute(domain, "x-query-virtio-status", path=path)
     return status if isinstance(status, dict) else {}
-
-
-class _QemuError(Exception):
-    """QEMU refused a command."""
-
-
-def _execute(domain: Any, command: str, **arguments: str) -> Any:
-    libvirt = _libvirt()
-    try:
-        import libvirt_qemu  # noqa: PLC0415 - one option needs it
-
-        asked = json.dumps({"execute": command, **({"arguments": arguments} if arguments else {})})
-        answer = json.loads(libvirt_qemu.qemuMonitorCommand(domain, asked, 0))
-    except ImportError as error:
-        raise _QemuError(f"the module libvirt_qemu can not be loaded ({error})") from None
-    except libvirt.libvirtError as error:
-        raise _QemuError(message(error)) from None
-    except ValueError:
-        raise _QemuError("its answer is no JSON") from None
-    if "return" not in answer:
-        said = answer.get("error", {}).get("class", "")
-        raise _QemuError(
-            "it needs QEMU 7.2 or later" if said == "CommandNotFound" else f"it refuses {command}"
-        )
-    return answer["return"]

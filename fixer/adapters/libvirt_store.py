@@ -56,6 +56,15 @@ class LibvirtStore:
                 hint="check the URI (--connect, LIBVIRT_DEFAULT_URI) and that its daemon runs",
             ) from None
 
+    @property
+    def connection(self) -> Any:
+        """The connection of libvirt-python, for what is no business of a store."""
+        return self._connection
+
+    @property
+    def libvirt(self) -> Any:
+        return self._libvirt
+
     def close(self) -> None:
         self._handles.clear()  # they need libvirt's module to the last
         with contextlib.suppress(self._libvirt.libvirtError):  # it may be gone already
@@ -239,13 +248,17 @@ class LibvirtStore:
         return DomainName(domain.UUIDString(), domain.name())
 
 
+def is_local(uri: str) -> bool:
+    """Whether a URI names no other host (libvirt docs/uri.rst)."""
+    scheme, _, rest = uri.partition("://")
+    return rest.startswith("/") and scheme.partition("+")[2] in {"", "unix"}
+
+
 def _is_local(uri: str) -> bool:
     """Whether the host of a connection is this one, and has its schema installed: there is no host in the URI."""
     from fixer.adapters import schema_check  # noqa: PLC0415 - loads lxml
 
-    scheme, _, rest = uri.partition("://")
-    transport = scheme.partition("+")[2]
-    return rest.startswith("/") and transport in {"", "unix"} and schema_check.available()
+    return is_local(uri) and schema_check.available()
 
 
 def _asked(question: Callable[[], Any], libvirt: Any) -> Any:

@@ -362,6 +362,78 @@ def _redefine(
 
 
 @app.command()
+def verify(
+    files: MaybeFiles = None,
+    domain: Domains = None,
+    every: All = False,
+    before: Annotated[bool, typer.Option("--before", help="Try the XML as it is (default).")] = False,
+    after: Annotated[bool, typer.Option("--after", help="Try what the plan makes of it.")] = False,
+    both: Annotated[bool, typer.Option("--both", help="Try both.")] = False,
+    boot_guest: Annotated[
+        bool, typer.Option("--boot-guest", help="Boot a Linux guest with legacy drivers, too.")
+    ] = False,
+    guest_kernel: Annotated[
+        str, typer.Option("--guest-kernel", metavar="FILE", help="Boot this kernel instead of Debian's.")
+    ] = "",
+    guest_initrd: Annotated[
+        str, typer.Option("--guest-initrd", metavar="FILE", help="The initramfs that goes with it.")
+    ] = "",
+    kvm: Annotated[bool, typer.Option("--kvm", help="Use KVM; without it, emulation.")] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=1, help="How long to wait for a start.")
+    ] = 120,
+    os_id: Os = None,
+    assume: Assume = None,
+    kernel: Kernel = "",
+    virtio_win: VirtioWin = "",
+    os_map: Mapping = None,
+    inspection: Inspection = None,
+    osinfo_db: OsinfoDb = "",
+    connect: Connect = None,
+    policy: Policy = None,
+    strategy: Strategy = None,
+    hotplug: Hotplug = None,
+    format_: TextOrJson = "text",
+    recursive: Recursive = False,
+    color: Color = "auto",
+) -> None:
+    """Start a throw-away copy on real QEMU and firmware, and tell which devices its guest finds."""
+    choice("--format", format_, ("text", "json"))
+    wanted = settings(
+        os_id=os_id,
+        assume=assume,
+        kernel=kernel,
+        virtio_win=virtio_win,
+        os_map=os_map,
+        inspection=inspection,
+        osinfo_db=osinfo_db,
+        connect=connect,
+        policy=policy,
+        strategy=strategy,
+        hotplug=hotplug,
+    )
+    if before + after + both > 1:
+        raise VirtfixError("usage.state", "give one of --before, --after and --both")
+    from fixer.cli import verify as command  # noqa: PLC0415
+
+    paths = chosen(files, domain, wanted, everything=every, recursive=recursive)
+    shown = screen(color)
+    how = command.How(
+        states=command.BOTH if both else command.AFTER if after else command.BEFORE,
+        on=command.place_of_trial(connect or [], of_domains=bool(domain or every)),
+        kvm=kvm,
+        boot_guest=boot_guest,
+        kernel=guest_kernel,
+        initrd=guest_initrd,
+        timeout=timeout,
+        form=format_,
+        width=shown.width,
+        color=shown.color,
+    )
+    raise typer.Exit(command.run(paths, wanted, how))
+
+
+@app.command()
 def status(
     domain: Domains = None,
     every: All = False,
@@ -402,6 +474,72 @@ def status(
     raise typer.Exit(
         command.run(paths, wanted, "jsonl" if jsonl else format_, state_dir, detailed=detailed_exitcode)
     )
+
+
+@app.command()
+def audit(
+    domain: Domains = None,
+    every: All = False,
+    monitor: Annotated[
+        bool,
+        typer.Option(
+            "--monitor", help="Ask QEMU itself (info qtree, query-pci) about running domains; taints them."
+        ),
+    ] = False,
+    qtree: Annotated[
+        str,
+        typer.Option(
+            "--qtree",
+            metavar="FILE",
+            help="Judge a saved text instead, or - : virsh qemu-monitor-command VM --hmp 'info qtree'.",
+        ),
+    ] = "",
+    os_id: Os = None,
+    assume: Assume = None,
+    kernel: Kernel = "",
+    virtio_win: VirtioWin = "",
+    os_map: Mapping = None,
+    inspection: Inspection = None,
+    osinfo_db: OsinfoDb = "",
+    connect: Connect = None,
+    guest_agent: GuestAgent = False,
+    negotiated: Negotiated = False,
+    policy: Policy = None,
+    format_: TextOrJson = "text",
+    jsonl: JsonL = False,
+    color: Color = "auto",
+) -> None:
+    """Tell which machines are broken now, which will be after the next start, which are right."""
+    choice("--format", format_, ("text", "json"))
+    wanted = settings(
+        os_id=os_id,
+        assume=assume,
+        kernel=kernel,
+        virtio_win=virtio_win,
+        os_map=os_map,
+        inspection=inspection,
+        osinfo_db=osinfo_db,
+        connect=connect,
+        guest_agent=guest_agent,
+        negotiated=negotiated,
+        policy=policy,
+    )
+    shown = screen(color)
+    form = "jsonl" if jsonl else format_
+    from fixer.cli import audit as command  # noqa: PLC0415
+
+    if qtree:
+        if domain or every or monitor or os_map or inspection or connect or guest_agent or negotiated:
+            raise VirtfixError(
+                "usage.qtree",
+                "a saved text has no domain to look at or to ask",
+                where="--qtree",
+                hint="say by --os or --assume what its guest is",
+            )
+        raise typer.Exit(command.run_qtree(qtree, wanted, form, shown))
+    asks = monitor or negotiated
+    paths = chosen(None, domain, wanted, everything=every or not domain, recursive=False, writable=asks)
+    raise typer.Exit(command.run(paths, wanted, form, shown, monitor=asks))
 
 
 @app.command()

@@ -35,3 +35,21 @@ class Journal(Protocol):
 
     def write(self, event: str, facts: Mapping[str, Any]) -> None:
         """Append one event, to disk."""
+
+
+class Trial(Protocol):
+    """A throw-away copy that runs. Methods raise VirtfixError where it does not answer."""
+
+    def query_pci(self) -> list[dict[str, Any]]:
+        """Return QEMU's answer to ``query-pci``."""
+
+    def human(self, command: str) -> str:
+        """Return the answer of QEMU's human monitor."""
+
+    def xml(self) -> bytes:
+        """Return its live XML."""
+
+    def log(self, name: str) -> bytes:
+        """Return what came on ``serial``, the first serial port, or on ``debug``, the firmware's debug port."""
+
+    def pause(self) -> None: ...

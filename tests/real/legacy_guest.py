@@ -13,9 +13,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import copy
-import fcntl
-import gzip
-import hashlib
 import os
 import re
 import shutil
@@ -33,29 +30,14 @@ from typing import TYPE_CHECKING, Final
 import libvirt
 from lxml import etree
 
+from fixer.adapters import guest_image
+from fixer.errors import VirtfixError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INIT: Final = Path(__file__).with_name("init")
-KERNEL_PACKAGE: Final = "linux-image-cloud-amd64"
-MODULES: Final = (
-    "virtio_ring",
-    "virtio",
-    "virtio_pci_legacy_dev",
-    "virtio_pci_modern_dev",
-    "virtio_pci",
-    "virtio_blk",
-    "failover",
-    "net_failover",
-    "virtio_net",
-    "scsi_common",
-    "scsi_mod",
-    "virtio_scsi",
-    "sd_mod",
-    "virtio_console",
-    "virtio-rng",
-    "virtio_balloon",
-)
+    from fixer.adapters.guest_image import Guest
+
 CMDLINE: Final = (
     "console=ttyS0 loglevel=4 log_buf_len=4M panic=-1 nokaslr mitigations=off virtfix.legacy={legacy}"
 )
@@ -65,7 +47,6 @@ END: Final = "VIRTFIX-END"
 
 OVMF_CODE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS: Final = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
-BUSYBOX: Final = Path("/bin/busybox")
 
 QEMU_CONF: Final = """\
 security_driver = "none"
@@ -90,18 +71,8 @@ FIRST_DISK_SECTORS: Final = 2048  # 1 MiB; each further disk is 4 KiB larger, so
 DISK_STEP_SECTORS: Final = 8
 
 
-class GuestUnavailableError(RuntimeError):
-    """The machine lacks something the guest is made of."""
-
-
 class BootError(RuntimeError):
     """The guest did not report."""
-
-
-@dataclass(frozen=True)
-class Guest:
-    kernel: Path
-    initrd: Path
 
 
 @dataclass(frozen=True)
@@ -176,135 +147,25 @@ class Report:
 # --- the guest ---------------------------------------------------------------------------------------
 
 
-def default_cache() -> Path:
-    given = os.environ.get("VIRTFIX_GUEST_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "virtfix-guest"
+@cache
+def the_guest() -> Guest:
+    """Build the guest of virtfix itself, with the guest agent on top."""
+    return guest_image.build_guest(guest_image.default_cache(), AGENT_PACKAGE, _agent_files)
 
 
-def build_guest(cache: Path) -> Guest:
-    """Build the guest once per recipe; later calls, also of other processes, find it ready."""
-    if not BUSYBOX.exists():
-        raise GuestUnavailableError(f"{BUSYBOX} is missing: install busybox-static")
-    parts = (INIT.read_text(), AGENT_PACKAGE, *MODULES)
-    recipe = hashlib.sha256("\0".join(parts).encode() + BUSYBOX.read_bytes())
-    ready = cache / f"guest-{recipe.hexdigest()[:16]}"
-    guest = Guest(kernel=ready / "vmlinuz", initrd=ready / "initrd.gz")
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.exists():
-            with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as scratch:
-                made = Path(scratch) / "guest"
-                made.mkdir()
-                agent = _package(cache, AGENT_PACKAGE)
-                _make_guest(_kernel_package(cache), agent, Path(scratch), made)
-                made.rename(ready)
-    return guest
-
-
-def _kernel_package(cache: Path) -> Path:
-    """Return the kernel's package from the cache, or download it."""
-    kept = sorted((cache / "packages").glob("linux-image-*.deb"))
-    if kept:
-        return kept[-1]
-    depends = _run("apt-cache", "depends", "--important", KERNEL_PACKAGE)
-    found = re.search(r"Depends: (linux-image-\S+)", depends)
-    if not found:
-        raise GuestUnavailableError(f"apt knows no {KERNEL_PACKAGE}: run apt-get update")
-    return _package(cache, found[1])
-
-
-def _package(cache: Path, name: str) -> Path:
-    """Return a package from the cache, or download it."""
-    packages = cache / "packages"
-    packages.mkdir(exist_ok=True)
-    kept = sorted(packages.glob(f"{name}_*.deb"))
-    if kept:
-        return kept[-1]
-    with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as scratch:
-        _run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name, cwd=Path(scratch))
-        (package,) = Path(scratch).glob("*.deb")
-        return package.rename(packages / package.name)
-
-
-def _agent_files(package: Path, scratch: Path) -> list[tuple[str, int, bytes]]:
+def _agent_files(cached: Path, scratch: Path) -> list[guest_image.Entry]:
     """Return the guest agent with the libraries of this host that it is linked to, for the initramfs."""
+    package = guest_image.package(cached, AGENT_PACKAGE)
     unpacked = scratch / "agent"
-    _run("dpkg-deb", "-x", str(package), str(unpacked))
+    guest_image.run("dpkg-deb", "-x", str(package), str(unpacked))
     program = unpacked / "usr" / "sbin" / "qemu-ga"
-    libraries = {Path(found) for found in re.findall(r"(/\S+) \(0x", _run("ldd", str(program)))}
+    libraries = {Path(found) for found in re.findall(r"(/\S+) \(0x", guest_image.run("ldd", str(program)))}
     folders = {parent for library in libraries for parent in library.parents} - {Path("/")}
     return [
         *((str(folder)[1:], 0o40755, b"") for folder in sorted(folders)),
         *((str(library)[1:], 0o100755, library.read_bytes()) for library in sorted(libraries)),
         ("bin/qemu-ga", 0o100755, program.read_bytes()),
     ]
-
-
-def _make_guest(package: Path, agent: Path, scratch: Path, into: Path) -> None:
-    unpacked = scratch / "unpacked"
-    _run("dpkg-deb", "-x", str(package), str(unpacked))
-    (kernel,) = unpacked.glob("boot/vmlinuz-*")
-    shutil.copy(kernel, into / "vmlinuz")
-    files = {path.name.partition(".ko")[0].replace("-", "_"): path for path in unpacked.rglob("*.ko")}
-    modules = _with_dependencies([name.replace("-", "_") for name in MODULES], files)
-    entries: list[tuple[str, int, bytes]] = [
-        ("bin", 0o40755, b""),
-        ("dev", 0o40755, b""),
-        ("modules", 0o40755, b""),
-        ("bin/busybox", 0o100755, BUSYBOX.read_bytes()),
-        ("init", 0o100755, INIT.read_bytes()),
-        ("modules/order", 0o100644, "".join(f"{name}\n" for name in modules).encode()),
-        *((f"modules/{name}.ko", 0o100644, files[name].read_bytes()) for name in modules),
-        *_agent_files(agent, scratch),
-    ]
-    (into / "initrd.gz").write_bytes(gzip.compress(_cpio(entries), mtime=0))
-
-
-def _with_dependencies(wanted: list[str], files: dict[str, Path]) -> list[str]:
-    """Order modules so that each stands behind what its own modinfo says it needs."""
-    order: list[str] = []
-
-    def add(name: str) -> None:
-        if name in order:
-            return
-        if name not in files:
-            raise GuestUnavailableError(f"the kernel package has no module {name}")
-        found = re.search(rb"\0depends=([^\0]*)\0", files[name].read_bytes())
-        for needed in found[1].decode().split(",") if found and found[1] else ():
-            add(needed.replace("-", "_"))
-        order.append(name)
-
-    for name in wanted:
-        add(name)
-    return order
-
-
-def _cpio(entries: list[tuple[str, int, bytes]]) -> bytes:
-    """Write a cpio archive in the `newc` format, the one the kernel unpacks."""
-    archive = bytearray()
-    for inode, (name, mode, content) in enumerate([*entries, ("TRAILER!!!", 0, b"")], start=1):
-        encoded = name.encode() + b"\0"
-        numbers = (inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(encoded), 0)
-        archive += b"070701" + b"".join(b"%08X" % number for number in numbers) + encoded
-        archive += bytes(-len(archive) % 4)
-        archive += content
-        archive += bytes(-len(archive) % 4)
-    return bytes(archive)
-
-
-def _run(*command: str, cwd: Path | None = None) -> str:
-    try:
-        done = subprocess.run(
-            command, cwd=cwd, env=os.environ | {"LC_ALL": "C"}, check=True, capture_output=True, text=True
-        )
-    except FileNotFoundError as error:
-        raise GuestUnavailableError(f"{command[0]} is missing") from error
-    except subprocess.CalledProcessError as error:
-        raise GuestUnavailableError(f"{' '.join(command)}: {error.stderr.strip()}") from error
-    return done.stdout
 
 
 # --- libvirt in this process -------------------------------------------------------------------------
@@ -318,15 +179,15 @@ def why_unavailable() -> str | None:
     for program in ("qemu-system-x86_64", "apt-get", "apt-cache", "dpkg-deb"):
         if not shutil.which(program):
             return f"{program} is missing"
-    for path, package in ((BUSYBOX, "busybox-static"), (OVMF_CODE, "ovmf"), (OVMF_VARS, "ovmf")):
+    for path, package in ((guest_image.BUSYBOX, "busybox-static"), (OVMF_CODE, "ovmf"), (OVMF_VARS, "ovmf")):
         if not path.exists():
             return f"{path} is missing: install {package}"
     try:
         connection()
-        build_guest(default_cache())
+        the_guest()
     except libvirt.libvirtError as error:
         return f"libvirt's QEMU driver does not open: {error}"
-    except GuestUnavailableError as error:
+    except VirtfixError as error:
         return str(error)
     return None
 
@@ -373,7 +234,7 @@ def _close(opened: libvirt.virConnect) -> None:
 @cache
 def _machines() -> frozenset[str]:
     """List this host's machine types; libvirt's own list would make it probe every emulator for seconds."""
-    listed = _run("qemu-system-x86_64", "-machine", "help").splitlines()[1:]
+    listed = guest_image.run("qemu-system-x86_64", "-machine", "help").splitlines()[1:]
     return frozenset(line.split(maxsplit=1)[0] for line in listed)
 
 
@@ -625,7 +486,7 @@ def _filesystem(filesystem: etree._Element, folder: Path) -> etree._Element:
 
 def boot(xml: str | bytes, *, legacy: bool, timeout: float = 120) -> Report:
     """Boot a copy of the domain and return what the guest reports; raise BootError with its console."""
-    guest = build_guest(default_cache())
+    guest = the_guest()
     with tempfile.TemporaryDirectory(prefix="boot-", dir=_root()) as scratch:
         folder = Path(scratch)
         copied, targets = throw_away_copy(xml, guest, folder, legacy=legacy)
@@ -652,7 +513,7 @@ def running(
     xml: str | bytes, *, legacy: bool, system: str = "linux:0", timeout: float = 120
 ) -> Iterator[libvirt.virDomain]:
     """Boot a copy whose guest stays and gives itself out for ``system`` (ID:VERSION_ID of os-release)."""
-    guest = build_guest(default_cache())
+    guest = the_guest()
     with tempfile.TemporaryDirectory(prefix="stay-", dir=_root()) as scratch:
         folder = Path(scratch)
         copied, _ = throw_away_copy(xml, guest, folder, legacy=legacy, stay=system)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 legacy_guest = pytest.importorskip("legacy_guest")  # needs libvirt-python
+from fixer.adapters import guest_image  # noqa: E402
+
 pytestmark = [pytest.mark.real, pytest.mark.boot]
 
 MAC = "52:54:00:12:34:56"
@@ -130,7 +132,7 @@ def test_the_copy_keeps_the_topology_and_drops_the_host(tmp_path: Path) -> None:
         "</devices>",
         "<hostdev mode='subsystem' type='usb'><source><vendor id='0x1'/></source></hostdev></devices>",
     )
-    guest = legacy_guest.Guest(kernel=Path("/kernel"), initrd=Path("/initrd"))
+    guest = guest_image.Guest(kernel=Path("/kernel"), initrd=Path("/initrd"))
     copied, targets = legacy_guest.throw_away_copy(xml, guest, tmp_path, legacy=True)
     assert set(targets.values()) == {"vda", "vdb"}
     assert copied.count("pcie-root-port") == 4
