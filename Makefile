@@ -46,6 +46,7 @@ bench:
 	$(BIN)/python bench/plan.py
 	$(BIN)/python bench/policy.py
 	$(BIN)/python bench/apply.py
+	$(BIN)/python bench/verify.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

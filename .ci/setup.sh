@@ -82,7 +82,7 @@ system() {
 packages_for_tests() {
     case $1 in
     apt-get)
-        echo gcc libc6-dev pkg-config libvirt-dev libvirt-daemon-driver-qemu libvirt-clients \
+        echo gcc libc6-dev pkg-config libvirt-dev libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients \
             qemu-system-x86 qemu-utils ovmf seabios osinfo-db busybox-static cpio
         # The driver refuses to load, for root at least, where the user of this name is missing, and in
         # Debian 12 it is the daemon's package that makes it.

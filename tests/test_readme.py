@@ -97,7 +97,7 @@ def test_every_option_is_in_the_readme_or_its_help() -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README.read_text(encoding="utf-8")))
     others = {"--inactive", "--security-info"}  # virsh's own
     known = set()
-    for command in ("plan", "apply", "topology"):
+    for command in ("plan", "apply", "topology", "verify", "audit"):
         done = subprocess.run(
             [sys.executable, "-m", "fixer.cli.app", command, "--help"],
             cwd=ROOT,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,7 +48,6 @@ class LibvirtStore:
             # Left to the interpreter's end, libvirt's own module would be gone before it.
             atexit.register(self.close)
             self.uri = str(self._connection.getURI())
-            self._local = _is_local(self.uri)
         except self._libvirt.libvirtError as error:
             raise VirtfixError(
                 "libvirt.connect",
@@ -140,15 +140,22 @@ class LibvirtStore:
         The schema is the one that is installed here. It is read once and not, as by VIR_DOMAIN_DEFINE_VALIDATE,
         for each domain, which costs more than all the rest.
         """
-        if self._local:
+        if self._checks:
             from fixer.adapters import schema_check  # noqa: PLC0415 - loads lxml
 
             schema_check.validate(xml)
 
+    @cached_property
+    def _checks(self) -> bool:
+        """Whether the host of the connection is this one, and has libvirt's schema installed."""
+        from fixer.adapters import schema_check  # noqa: PLC0415 - loads lxml
+
+        return is_local(self.uri) and schema_check.available()
+
     def define(self, xml: bytes, *, validate: bool) -> None:
         """Define a domain; where ``validate`` and ``check`` does not, libvirt checks it. Raises VirtfixError."""
         libvirt = self._libvirt
-        flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE if validate and not self._local else 0
+        flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE if validate and not self._checks else 0
         try:
             self._connection.defineXMLFlags(xml.decode(), flags)
         except libvirt.libvirtError as error:
@@ -252,13 +259,6 @@ def is_local(uri: str) -> bool:
     """Whether a URI names no other host (libvirt docs/uri.rst)."""
     scheme, _, rest = uri.partition("://")
     return rest.startswith("/") and scheme.partition("+")[2] in {"", "unix"}
-
-
-def _is_local(uri: str) -> bool:
-    """Whether the host of a connection is this one, and has its schema installed: there is no host in the URI."""
-    from fixer.adapters import schema_check  # noqa: PLC0415 - loads lxml
-
-    return is_local(uri) and schema_check.available()
 
 
 def _asked(question: Callable[[], Any], libvirt: Any) -> Any:

@@ -6,12 +6,13 @@ import json
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from fixer.cli import redefine, sources
+from fixer.cli import sources
 from fixer.cli.batch import shown
 from fixer.cli.exit_codes import Exit
 from fixer.cli.wiring import Settings, build_request
 from fixer.domain.guest_report import CMDLINE
 from fixer.domain.model import read_domain
+from fixer.domain.observed import Tried
 from fixer.domain.throwaway import Boot, throw_away
 from fixer.errors import VirtfixError
 from fixer.execution import verify
@@ -130,7 +131,7 @@ def _tried(
     how: How,
     bench: QemuBench,
     boot: tuple[Boot, Boot] | None,
-) -> Iterator[verify.Tried]:
+) -> Iterator[Tried]:
     """Try a domain as it is, as its plan leaves it, or both."""
     domain = read_domain(sources.read(path, settings))
     if not domain.machine.applicable:
@@ -139,7 +140,9 @@ def _tried(
     identity = who_is(domain, request, seen)
     after = None
     if how.states != BEFORE:
-        plan = redefine.proved(lambda: make_plan(domain, request, seen))
+        from fixer.cli.redefine import proved  # noqa: PLC0415 - loads what redefines
+
+        plan = proved(lambda: make_plan(domain, request, seen))
         after = plan.after if plan.pending else domain
     before = None
     if how.states != AFTER:
@@ -160,7 +163,7 @@ def _tried(
 
 def _one(
     domain: Domain, state: str, identity: GuestIdentity, how: How, bench: QemuBench, boot: Boot | None
-) -> verify.Tried:
+) -> Tried:
     guest = identity.capabilities
     name = (
         f"judged for {guest.name}"
@@ -172,7 +175,7 @@ def _one(
     with bench.started(copy, made) as trial:
         seen = verify.look(domain, copy, trial, guest, how.timeout)
     booted = _booted(domain, identity, how, bench, boot) if boot is not None else None
-    return verify.Tried(state, name, seen, booted)
+    return Tried(state, name, seen, booted)
 
 
 def _booted(domain: Domain, identity: GuestIdentity, how: How, bench: QemuBench, boot: Boot) -> Found:

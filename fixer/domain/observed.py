@@ -1,13 +1,15 @@
-"""PCI functions as QEMU's ``query-pci`` shows them (qapi/pci.json)."""
+"""What is seen of a running copy: PCI functions as ``query-pci`` shows them (qapi/pci.json), and what is said of them."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fixer.domain.virtio import Mode
 
 if TYPE_CHECKING:
     from fixer.domain.devices import Address
+    from fixer.domain.guest_report import Found
 
 VIRTIO_VENDOR = 0x1AF4
 # Virtio specification 1.2, section 4.1.2.1: transitional devices have 0x1000 to 0x103f.
@@ -67,3 +69,60 @@ def functions(answer: list[dict[str, Any]]) -> list[Function]:
         below = device.get("pci_bridge", {}).get("devices", ())
         todo += [(child, (*above, address)) for child in below]
     return sorted(found, key=lambda one: one.address)
+
+
+class Verdict(Enum):
+    """What is said of a device; UNJUDGED ones are such that this guest does not drive."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict
+    FAIL = "FAIL"
+    UNJUDGED = "-"
+
+
+class Handshake(NamedTuple):
+    """What a device answered. ``failed`` says what was wrong, '' for nothing."""
+
+    features: int = 0
+    queue: int = 0
+    failed: str = ""
+
+
+class Row(NamedTuple):
+    """One virtio device. Addresses are BB:SS.F in the guest's bus numbers, '' where it is not there."""
+
+    device: str
+    driver: str
+    expected_address: str
+    address: str
+    pci_id: str
+    io: str
+    handshake: Handshake | None
+    expected: str
+    seen: str
+    verdict: Verdict
+    why: str = ""
+
+
+class Seen(NamedTuple):
+    """What came of one copy. ``ready`` is after how many seconds its firmware had set up PCI."""
+
+    rows: tuple[Row, ...]
+    ready: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return all(row.verdict is not Verdict.FAIL for row in self.rows)
+
+
+class Tried(NamedTuple):
+    """One copy of a domain: ``state`` is before or after the plan, ``booted`` what a guest found in it."""
+
+    state: str
+    guest: str
+    seen: Seen
+    booted: Found | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.seen.passed and not (self.booted is not None and self.booted.problems)

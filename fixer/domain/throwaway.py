@@ -7,7 +7,6 @@ left out that is not known to need nothing of the host: only named elements and 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-from xml.sax.saxutils import escape, quoteattr
 
 from fixer.domain.virtio import QEMU_NAMESPACE
 
@@ -85,9 +84,22 @@ def throw_away(domain: Domain, bench: Bench, boot: Boot | None = None) -> Copy:
 
 
 def _element(name: str, attrs: dict[str, str] | None = None, *children: str, text: str = "") -> str:
-    head = name + "".join(f" {key}={quoteattr(value)}" for key, value in (attrs or {}).items())
-    inside = escape(text) + "".join(children)
+    head = name + "".join(f' {key}="{_escaped(value)}"' for key, value in (attrs or {}).items())
+    inside = _escaped(text) + "".join(children)
     return f"<{head}>{inside}</{name}>" if inside else f"<{head}/>"
+
+
+def _escaped(text: str) -> str:
+    for sign, name in _ESCAPES:
+        text = text.replace(sign, name)
+    return text
+
+
+# White space too: a parser would make blanks of it in attributes (XML 1.0, section 3.3.3).
+_ESCAPES = (
+    *(("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")),
+    *(("\t", "&#9;"), ("\n", "&#10;"), ("\r", "&#13;")),
+)
 
 
 def _kept(node: Node, names: Iterable[str]) -> dict[str, str]:
@@ -325,6 +337,11 @@ class _Copier:
             node.name, _kept(node, {"model", "type", "bus"}), *self._common(node, "driver", "codec")
         )
 
+    def sound(self, node: Node) -> str:
+        """The ones on PCI; the old ISA ones want an option that QEMU has no more."""
+        on_pci = node.attrs.get("model") in {"ac97", "es1370", "ich6", "ich7", "ich9"}
+        return self.plain(node) if on_pci else ""
+
     def input(self, node: Node) -> str:
         kind = node.attrs.get("type", "")
         attrs = {
@@ -379,7 +396,7 @@ _COPIERS: dict[str, Callable[[_Copier, Node], str]] = {
     "serial": _Copier.port,
     "memballoon": _Copier.plain,
     "hub": _Copier.plain,
-    "sound": _Copier.plain,
+    "sound": _Copier.sound,
     "input": _Copier.input,
     "rng": _Copier.rng,
     "watchdog": _Copier.watchdog,

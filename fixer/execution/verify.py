@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 import time
-from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fixer.diagnose import acceptable_modes
 from fixer.domain.devices import short_address
 from fixer.domain.guest_report import is_finished, read_report
 from fixer.domain.model import read_domain
-from fixer.domain.observed import UNMAPPED, functions
+from fixer.domain.observed import UNMAPPED, Handshake, Row, Seen, Verdict, functions
 from fixer.domain.virtio import NATIVE_DRIVERS, Mode
 from fixer.errors import VirtfixError
 
@@ -40,63 +39,6 @@ _COMMAND, _BAR0, _DECODE = 0x04, 0x10, 0x7  # I/O, memory, bus master
 # Registers of the legacy interface (virtio specification 1.2, section 4.1.4.10).
 _FEATURES, _QUEUE_SIZE, _QUEUE_SELECT, _STATUS = 0, 12, 14, 18
 _HANDSHAKE = (0, 1, 3)  # reset, ACKNOWLEDGE, DRIVER
-
-
-class Verdict(Enum):
-    """What is said of a device; UNJUDGED ones are such that this guest does not drive."""
-
-    PASS = "PASS"  # noqa: S105 - a verdict
-    FAIL = "FAIL"
-    UNJUDGED = "-"
-
-
-class Handshake(NamedTuple):
-    """What a device answered. ``failed`` says what was wrong, '' for nothing."""
-
-    features: int = 0
-    queue: int = 0
-    failed: str = ""
-
-
-class Row(NamedTuple):
-    """One virtio device. Addresses are BB:SS.F in the guest's bus numbers, '' where it is not there."""
-
-    device: str
-    driver: str
-    expected_address: str
-    address: str
-    pci_id: str
-    io: str
-    handshake: Handshake | None
-    expected: str
-    seen: str
-    verdict: Verdict
-    why: str = ""
-
-
-class Seen(NamedTuple):
-    """What came of one copy. ``ready`` is after how many seconds its firmware had set up PCI."""
-
-    rows: tuple[Row, ...]
-    ready: float
-    notes: tuple[str, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        return all(row.verdict is not Verdict.FAIL for row in self.rows)
-
-
-class Tried(NamedTuple):
-    """One copy of a domain: ``state`` is before or after the plan, ``booted`` what a guest found in it."""
-
-    state: str
-    guest: str
-    seen: Seen
-    booted: Found | None = None
-
-    @property
-    def passed(self) -> bool:
-        return self.seen.passed and not (self.booted is not None and self.booted.problems)
 
 
 def look(domain: Domain, copy: Copy, trial: Trial, guest: GuestCapabilities | None, timeout: float) -> Seen:
@@ -287,19 +229,26 @@ def _shake(function: Function, trial: Trial) -> tuple[Function, Handshake | None
             region._replace(address=address) if region is io else region for region in function.regions
         )
         function = function._replace(regions=regions)
-    for place in (*function.bridges, function.address):
-        _decode(trial, place)
+        _decode(trial, function.address)
+    shaken = _handshake(trial, address)
+    if shaken.failed and function.bridges:
+        # Firmware need not have switched the bridges on; a guest does.
+        for place in function.bridges:
+            _decode(trial, place)
+        shaken = _handshake(trial, address)
+    return function, shaken
+
+
+def _handshake(trial: Trial, address: int) -> Handshake:
     for status in _HANDSHAKE:
         _write(trial, address + _STATUS, status, 1)
         told = _read(trial, address + _STATUS, 1)
         if told != status:
-            return function, Handshake(failed=f"status {status} reads back as {told:#x}")
+            return Handshake(failed=f"status {status} reads back as {told:#x}")
     features = _read(trial, address + _FEATURES, 4)
     _write(trial, address + _QUEUE_SELECT, 0, 2)
     queue = _read(trial, address + _QUEUE_SIZE, 2)
-    if queue in {0, 0xFFFF}:
-        return function, Handshake(features, queue, "it has no queue 0")
-    return function, Handshake(features, queue)
+    return Handshake(features, queue, "it has no queue 0" if queue in {0, 0xFFFF} else "")
 
 
 def _decode(trial: Trial, place: Address) -> None:

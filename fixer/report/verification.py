@@ -6,14 +6,14 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from fixer.domain.guest_report import MODERN
+from fixer.domain.observed import Verdict
 from fixer.errors import printable
-from fixer.execution.verify import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fixer.domain.guest_report import Found, Thing
-    from fixer.execution.verify import Row, Seen, Tried
+    from fixer.domain.observed import Row, Seen, Tried
 
 _RED, _GREEN, _BOLD, _RESET = "\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
 _PAINT = {Verdict.PASS: _GREEN, Verdict.FAIL: _RED, Verdict.UNJUDGED: ""}

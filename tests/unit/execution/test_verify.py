@@ -10,12 +10,12 @@ import pytest
 
 from fixer.domain.guest_report import Found, Thing, is_finished, read_report
 from fixer.domain.model import read_domain
-from fixer.domain.observed import functions
+from fixer.domain.observed import Handshake, Row, Seen, Tried, Verdict, functions
 from fixer.domain.throwaway import Copy
 from fixer.domain.virtio import Mode
 from fixer.errors import VirtfixError
 from fixer.execution import verify
-from fixer.execution.verify import Handshake, Tried, Verdict, look, order_kept, wait_for_firmware
+from fixer.execution.verify import look, order_kept, wait_for_firmware
 from fixer.policy.model import ASSUMED_LEGACY, ASSUMED_MODERN, Fact
 from fixer.report import verification
 
@@ -82,7 +82,7 @@ class Machine:
         return f"port[{port}] = {told.get(place, 0xFFFFFFFF):#x}"
 
 
-def judged(machine: Machine, guest: Any = ASSUMED_LEGACY) -> verify.Row:
+def judged(machine: Machine, guest: Any = ASSUMED_LEGACY) -> Row:
     domain = read_domain(XML.encode())
     seen = look(domain, Copy("", {}, {}, (), ()), machine, guest, 5)
     (row,) = seen.rows
@@ -196,7 +196,7 @@ def test_the_report_fits_80_columns_and_has_no_colour_by_itself() -> None:
     bad = row._replace(
         device="disk[\x1b[2Jx]", verdict=Verdict.FAIL, handshake=Handshake(failed="x"), why="y" * 200
     )
-    tried = Tried("before", "judged for RHEL 6", verify.Seen((long, bad), 1.0, ("a note",)))
+    tried = Tried("before", "judged for RHEL 6", Seen((long, bad), 1.0, ("a note",)))
     text = verification.render(tried, "vm.xml")
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text
