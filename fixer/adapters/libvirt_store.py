@@ -140,13 +140,13 @@ class LibvirtStore:
         The schema is the one that is installed here. It is read once and not, as by VIR_DOMAIN_DEFINE_VALIDATE,
         for each domain, which costs more than all the rest.
         """
-        if self._checks:
+        if self.checks:
             from fixer.adapters import schema_check  # noqa: PLC0415 - loads lxml
 
             schema_check.validate(xml)
 
     @cached_property
-    def _checks(self) -> bool:
+    def checks(self) -> bool:
         """Whether the host of the connection is this one, and has libvirt's schema installed."""
         from fixer.adapters import schema_check  # noqa: PLC0415 - loads lxml
 
@@ -155,7 +155,7 @@ class LibvirtStore:
     def define(self, xml: bytes, *, validate: bool) -> None:
         """Define a domain; where ``validate`` and ``check`` does not, libvirt checks it. Raises VirtfixError."""
         libvirt = self._libvirt
-        flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE if validate and not self._checks else 0
+        flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE if validate and not self.checks else 0
         try:
             self._connection.defineXMLFlags(xml.decode(), flags)
         except libvirt.libvirtError as error:

@@ -30,10 +30,13 @@ class Planners:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def plan(self, job: Job, data: bytes) -> Meant:
-        """Return what a job makes of a domain; where the other process was ended, it is planned in this one."""
+    def plan(self, job: Job, data: bytes, *, check: bool) -> Meant:
+        """Return what a job makes of a domain, held against libvirt's schema where ``check``.
+
+        Where the other process was ended, it is planned in this one.
+        """
         try:
-            return self._pool.submit(_plan, job.reference, data).result()
+            return self._pool.submit(_plan, job.reference, data, check).result()
         except BrokenProcessPool:
             return job.meant(data)
 
@@ -67,8 +70,13 @@ def _end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _plan(reference: DomainRef, data: bytes) -> Meant:
+def _plan(reference: DomainRef, data: bytes, check: bool) -> Meant:
+    from fixer.adapters import schema_check  # noqa: PLC0415
     from fixer.cli.redefine import planned_now  # noqa: PLC0415
+    from fixer.execution.apply import hold  # noqa: PLC0415
 
     assert _worker is not None
-    return planned_now(reference, *_worker).meant(data)
+    meant = planned_now(reference, *_worker).meant(data)
+    if check and meant.edits:
+        hold(schema_check.validate, meant.news)
+    return meant._replace(checked=check)

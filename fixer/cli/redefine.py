@@ -231,12 +231,15 @@ def _all(
     with _planners(jobs, settings) as planners:
 
         def one(job: Job) -> Result:
-            def make(data: bytes) -> Meant:
-                apart = planners is not None and job.saved is None
-                return planners.plan(job, data) if planners is not None and apart else job.meant(data)
-
             try:
-                return apply_one(store_of(job.reference), made, job.target, make, wishes.allowed)
+                store = store_of(job.reference)
+
+                def make(data: bytes) -> Meant:
+                    if planners is None or job.saved is not None:
+                        return job.meant(data)
+                    return planners.plan(job, data, check=store.checks)
+
+                return apply_one(store, made, job.target, make, wishes.allowed)
             except VirtfixError as error:
                 return failure(job, error)
             except Exception as error:  # noqa: BLE001 - a defect met in one domain stops no other, and is told

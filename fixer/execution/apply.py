@@ -155,7 +155,11 @@ def _define(
     was = {"backup": journal.keep(uuid, old.xml), "saved": old.managed_save, "transient": old.transient}
     journal.write(PLANNED, {**facts, **digests, **was, **kept})
     if written_by_libvirt:
-        _carry_out(journal, facts, lambda: replace(store, journal, uuid, old, meant.result, news=meant.news))
+        _carry_out(
+            journal,
+            facts,
+            lambda: replace(store, journal, uuid, old, meant.result, news=meant.news, checked=meant.checked),
+        )
     else:
         _carry_out(
             journal,
@@ -236,16 +240,15 @@ def replace(
     *,
     written_by_libvirt: bool = True,
     news: bytes = b"",
+    checked: bool = False,
 ) -> bytes:
     """Define and look back; return the XML that is in force. Raises VirtfixError, with the old one put back.
 
     It is ``apply.lost`` where nobody knows whether the old one is in force. A managed save is removed last.
-    ``news`` is what is held against the schema: all, unless it is known that the rest is libvirt's own.
+    ``news`` is what is held against the schema, unless it was ``checked``: all, but where the rest is libvirt's own.
     """
-    try:
-        store.check(news or after)
-    except VirtfixError as error:
-        raise _refused(error) from error
+    if not checked:
+        hold(store.check, news or after)
     # libvirt has no compare-and-swap: this look comes as late as possible.
     _check_unchanged(store, uuid, old)
     # What a person or another tool wrote, libvirt fills up: only the places can be held against it.
@@ -276,6 +279,14 @@ def replace(
             hint="the old definition is in force again; please report this",
         )
     return got
+
+
+def hold(check: Callable[[bytes], None], xml: bytes) -> None:
+    """Hold XML against a schema. Raises VirtfixError ``apply.refused``."""
+    try:
+        check(xml)
+    except VirtfixError as error:
+        raise _refused(error) from error
 
 
 def _refused(error: VirtfixError) -> VirtfixError:

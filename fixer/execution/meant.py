@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class Meant(NamedTuple):
     """The XML that is to be in force. ``unresolved`` has a phrase for each finding that stays.
 
-    ``news`` is what of the result was not there before: that has to be held against the schema.
+    ``news`` is what of the result was not there before: that has to be held against the schema, unless it is
+    ``checked`` already.
     """
 
     uuid: str
@@ -25,6 +26,7 @@ class Meant(NamedTuple):
     devices: int
     unresolved: tuple[str, ...]
     skipped: str
+    checked: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
