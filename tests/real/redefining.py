@@ -254,8 +254,11 @@ class Fleet:
 
     def runs(self) -> list[str]:
         """Return the ids of the runs, the latest last; also of those of which nothing is written yet."""
-        begun = (self.state / "runs").glob("*")
-        return [path.name for path in sorted(begun, key=lambda path: path.stat().st_mtime_ns)]
+        begun: list[tuple[int, str]] = []
+        for path in (self.state / "runs").glob("*"):
+            with contextlib.suppress(FileNotFoundError):  # one that gets its name this moment
+                begun.append((path.stat().st_mtime_ns, path.name))
+        return [name for _, name in sorted(begun)]
 
 
 def ended(process: subprocess.Popen[str]) -> Done:
