@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _COMPACT_FROM = 10  # more domains than this are shown by one line each
 _PERIPHERAL = re.compile(r"/machine/peripheral/([^/]+)/")  # QEMU's path of a device that has an id
+# Why QEMU shows a device as it does, where only the XML can tell.
+_CAUSES = frozenset({Code.NEEDS_MODERN, Code.HIDDEN_FUNCTION})
 _DRIVEN = frozenset({negotiated.Verdict.LEGACY, negotiated.Verdict.MODERN, negotiated.Verdict.NOT_OFFERED})
 
 
@@ -205,10 +207,11 @@ class _Case:
         site = rule_for(self._request.site, subject_of(live, identity.id), self._request.today).site
         names = {device.alias: device.key for device in live.devices if device.alias}
         shown = _shown(tree, names, identity.capabilities or ASSUMED_LEGACY, site.excluded)
-        findings = shown.findings
+        expected = audit.now.findings if audit.now is not None else ()
+        causes = {finding.device: finding for finding in expected if finding.code in _CAUSES}
+        findings = tuple(causes.get(finding.device, finding) for finding in shown.findings)
         if not tree.mapped:
-            assert audit.now is not None
-            findings += tuple(one for one in audit.now.findings if one.code is Code.IO_WINDOWS)
+            findings += tuple(finding for finding in expected if finding.code is Code.IO_WINDOWS)
         verdicts = _negotiated(self.seen.observation, names)
         rows = {row.device: row for row in audit.rows}
         for row in shown.rows:
@@ -291,7 +294,7 @@ def _of_text(tree: Tree, name: str, request: Request) -> Audit:
     clues = [of_option(request.os)] if request.os is not None else []
     identity = identify(clues, request.assume, request.knowledge, builds=request.builds)
     guest = identity.capabilities or ASSUMED_LEGACY
-    shown = _shown(tree, {}, guest, request.site.excluded)
+    shown = _shown(tree, {}, guest, {})
     unknown = "neither --os nor --assume says what the guest is: judged as one with legacy virtio only"
     now, fact = Look("qtree", shown.findings), guest.interface
     return Audit(
@@ -339,7 +342,7 @@ def _judged(device: QemuDevice, key: str, guest: GuestCapabilities, *, mapped: b
         if device.io != "unmapped" or not mapped:
             return None
         code = Code.IO_WINDOWS
-        why = f"its I/O BAR at {place} is not mapped: no room, or no driver has switched it on"
+        why = f"its I/O BAR at {place} is not mapped: the firmware had no room, or the guest switched it off"
     elif mode is Mode.TRANSITIONAL:
         code = Code.NOT_LEGACY_ONLY
         why = f"offers virtio 1.0 too, which the drivers of {guest.name} do not bear"

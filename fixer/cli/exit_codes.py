@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """What a command says by its exit code. 3 and 4 only with --detailed-exitcode."""
+    """What a command says by its exit code. 3 only with --detailed-exitcode; the README says which say 4 without it."""
 
     DONE = 0
     ERROR = 1

@@ -29,7 +29,6 @@ _KINDS = {
     1: "net", 2: "block", 3: "console", 4: "rng", 5: "balloon", 8: "scsi", 9: "9p", 16: "gpu", 18: "input",
     19: "vsock", 20: "crypto", 23: "iommu", 24: "mem", 25: "sound", 26: "fs", 27: "pmem",
 }  # fmt: skip
-_LINE = 1000  # what is longer is a property that says nothing here
 _BUS = re.compile(r"bus: (.*)")
 _TYPE = re.compile(r"type (\S+)")
 _DEVICE = re.compile(r'dev: ([^,]+), id "(.*)"')
@@ -198,7 +197,7 @@ def _read(text: str) -> Iterator[_Device]:
     """Yield the devices on PCI. Raises VirtfixError for a device outside of a bus."""
     above: list[tuple[int, _Bus | _Device]] = []  # what the next line is below, with the indent of each
     for number, full in enumerate(text.split("\n"), 1):
-        line = full[:_LINE].strip()
+        line = full.strip()
         indent = len(full) - len(full.lstrip(" "))
         while line and above and above[-1][0] >= indent:
             done = above.pop()[1]
