@@ -53,6 +53,7 @@ _DISK_BUS_OF_PREFIX = (
 )
 _NUMBER = re.compile(r"0[xX]([0-9a-fA-F]{1,16})|(0[0-7]{0,21})|([1-9][0-9]{0,19})")
 _TARGET = re.compile(r"(?:xvd|[fhsv]d|ubd)([a-z]+)(?:\d*)$")
+_KEPT_ALIAS = re.compile(r"ua-[A-Za-z0-9_-]*")
 
 
 class Device:
@@ -180,6 +181,14 @@ _BUSES, _SLOTS, _FUNCTIONS = (
     {f"0x{value:0{width}x}": value for value in range(count)} for width, count in ((2, 256), (2, 32), (1, 8))
 )
 _KNOWN = {str(value): value for value in range(256)} | _BUSES | _FUNCTIONS | {"0x0000": 0}
+
+
+def is_kept_alias(alias: str) -> bool:
+    """Tell whether libvirt keeps an alias. Any other it drops without a word, and makes one up at each start.
+
+    (docs/formatdomain.rst, <alias>, and src/conf/domain_conf.c, USER_ALIAS_CHARS; seen with libvirt 9.0.0)
+    """
+    return _KEPT_ALIAS.fullmatch(alias) is not None
 
 
 def _address(node: Node) -> Address | None:

@@ -62,6 +62,8 @@ _IO_MODELS = frozenset(
 # virtio-blk's legacy BAR of 128 bytes is the largest of the virtio devices (seen in query-pci).
 _WINDOW, _IO_BAR = 4096, 128
 IO_DEVICES_A_WINDOW = _WINDOW // _IO_BAR
+# Conventional bridges that QEMU gives a hot-plug controller (SeaBIOS src/fw/pciinit.c, pci_bus_hotplug_support).
+_HOT_PLUG_BRIDGES = frozenset({"pcie-to-pci-bridge", "pci-bridge"})
 
 
 VIRTIO_PROPERTIES = ("disable-legacy", "disable-modern")
@@ -149,11 +151,13 @@ def qemu_type(device: Device) -> str:
 
 def aliases(devices: list[Device]) -> dict[Device, str]:
     """Return the alias that each device has when libvirt starts the domain."""
+    from fixer.domain.devices import is_kept_alias  # noqa: PLC0415 - only needed where there are overrides
+
     found: dict[Device, str] = {}
     counts: dict[str, int] = {}
     for device in devices:
         position = counts[device.tag] = counts.get(device.tag, -1) + 1
-        if device.alias.startswith("ua-"):  # only these survive a define (docs/formatdomain.rst, <alias>)
+        if is_kept_alias(device.alias):
             found[device] = device.alias
         elif device.tag == "disk":
             found[device] = f"virtio-disk{disk_number(device)}"
@@ -216,7 +220,7 @@ def io_devices(layout: Layout, modes: dict[Device, Mode]) -> dict[int, int]:
 def io_windows(layout: Layout, modes: dict[Device, Mode], firmware: str) -> dict[int, int]:
     """Return how many 4 KiB I/O windows each bridge on the root bus takes: {its address: windows}.
 
-    SeaBIOS gives an empty pcie-to-pci-bridge one too; OVMF does not (FACTS: I/O space).
+    SeaBIOS gives an empty bridge that takes devices later one too; OVMF does not (FACTS: I/O space).
     """
     below = io_devices(layout, modes)
     need: dict[int, int] = {}
@@ -225,7 +229,7 @@ def io_windows(layout: Layout, modes: dict[Device, Mode], firmware: str) -> dict
         return windows
     for bus in sorted(layout.buses, key=lambda bus: -bus.number):  # children before their parents
         size = below.get(bus.index, 0) * _IO_BAR + need.get(bus.index, 0)
-        if bus.model == "pcie-to-pci-bridge" and firmware == "bios" and not size:
+        if bus.model in _HOT_PLUG_BRIDGES and firmware == "bios" and not size:
             size = 1
         top = layout.top[bus.index]
         if top is None or bus.controller is None or not size:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fixer.domain.devices import is_kept_alias
 from fixer.domain.edits import AddElement, Edit, SetAttribute
 from fixer.domain.virtio import QEMU_NAMESPACE, qemu_type
 from fixer.domain.writing import Element
@@ -92,7 +93,7 @@ def property_edits(
     if device.variant:
         found += model_edits(device, plain_model(device))
     alias = device.alias
-    if not alias.startswith("ua-"):
+    if not is_kept_alias(alias):
         alias = alias_for(device)
         if device.node is None:
             found += [] if written else [implicit_with(device, (Element("alias", {"name": alias}),))]

@@ -424,7 +424,8 @@ def test_windows(devices: str, expected: dict[str, int]) -> None:
 
 
 def test_an_empty_bridge_takes_a_window_under_seabios_alone() -> None:
-    """FACTS 3: SeaBIOS opens a window for an empty pcie-to-pci-bridge; OVMF does not."""
-    assert windows(BRIDGE) == {}
+    """SeaBIOS opens one for an empty bridge that takes devices later; OVMF does not (tests/real/test_windows.py)."""
+    assert windows(BRIDGE) == windows(DMI) == {}
     assert windows(BRIDGE, uefi=False) == {"02.0": 1}
-    assert windows(DMI, uefi=False) == {}
+    assert windows(DMI, uefi=False) == {"1e.0": 1}
+    assert windows(pci(1, "dmi-to-pci-bridge", "00:1e.0"), uefi=False) == {}
