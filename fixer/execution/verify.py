@@ -33,6 +33,8 @@ _QUIET = 3.0
 # SeaBIOS counts processors after it has set up PCI (src/post.c, qemu_platform_setup); a release build of OVMF says
 # nothing on the debug port, but clears the console, which it finds by PCI enumeration (BdsDxe).
 _SEABIOS_READY = b"max supported"
+# Where I/O space runs out it stops before that, with nothing mapped (src/fw/pciinit.c, pci_setup).
+_SEABIOS_STOPPED = b"PCI: out of I/O address space"
 # Ports of PCI configuration mechanism #1 (PCI Local Bus Specification 3.0, section 3.2.2.3.2).
 _CONFIG_ADDRESS, _CONFIG_DATA, _ENABLE = 0xCF8, 0xCFC, 0x80000000
 _COMMAND, _BAR0, _DECODE = 0x04, 0x10, 0x7  # I/O, memory, bus master
@@ -66,8 +68,11 @@ def wait_for_firmware(trial: Trial, *, uefi: bool, timeout: float) -> tuple[floa
     last: object = None
     while True:
         now = time.monotonic()
-        if (uefi and trial.log("serial")) or (not uefi and _SEABIOS_READY in trial.log("debug")):
+        told = trial.log("serial" if uefi else "debug")
+        if (uefi and told) or _SEABIOS_READY in told:
             return now - start, ()
+        if _SEABIOS_STOPPED in told:
+            return now - start, ("SeaBIOS stops: it is out of I/O address space",)
         if now - changed > _QUIET / 10:  # seldom: each question stops the guest for a moment
             state = [(one.address, one.regions) for one in functions(trial.query_pci())]
             if state != last:

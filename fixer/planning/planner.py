@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.diagnose import diagnose
@@ -221,18 +222,22 @@ def _refused(choices: tuple[Choice, ...]) -> list[Finding]:
 
 def _starving(domain: Domain, site: SitePreferences) -> tuple[Finding, ...]:
     """Return a finding where the domain as it is takes more I/O windows than its firmware has."""
-    capacity = site.io_windows.get(domain.firmware.kind, 0)
+    capacity = site.windows_for(domain.firmware.kind, domain.machine.family)
     windows = domain.io_windows
     used = sum(windows.values())
     if used <= capacity:
         return ()
     assert domain.layout is not None
     at = domain.layout.at
-    ports = sorted(windows)
-    first = [device for device, address in at.items() if domain.layout.top[address >> 8] == ports[0]]
-    why = (
-        f"{used} ports with I/O below them, and the firmware has room for {capacity}: the lowest buses starve"
-    )
+    # Seen: OVMF leaves out the lowest ports, as many as it lacks room for; SeaBIOS maps nothing and stops.
+    ports, over = sorted(windows), used - capacity
+    freed = itertools.accumulate((windows[top] for top in ports), initial=0)
+    stops = domain.firmware.kind == "bios"
+    lowest = ports[: next(count for count, size in enumerate(freed) if size >= over)]
+    starving = set(ports if stops else lowest)
+    first = [device for device, address in at.items() if domain.layout.top[address >> 8] in starving]
+    what = "SeaBIOS maps nothing and stops" if stops else "the lowest buses starve"
+    why = f"{used} ports with I/O below them, and the firmware has room for {capacity}: {what}"
     names = ", ".join(device.key for device in first if not device.is_bridge)
     return (Finding(Code.IO_WINDOWS, Severity.BREAKS_BOOT, names, why, domain.firmware.how, curable=False),)
 

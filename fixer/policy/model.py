@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fixer.domain.machine import Family
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -115,6 +117,9 @@ ASSUMED_MODERN = _assumed("modern")
 # Windows that the firmware can map before devices lose their BARs, as measured with OVMF 2022.11 and
 # SeaBIOS 1.16.2: policies may say otherwise for another build.
 _IO_WINDOWS = {"uefi": 9, "bios": 14}
+# The I/O space of an i440FX machine is smaller: 16 KiB with OVMF (OvmfPkg/PlatformPei), 36 KiB with SeaBIOS
+# (src/fw/pciinit.c, pci_io_low_end), of which the root bus takes one window (seen, tests/real/test_windows.py).
+_MOST_ON_I440FX = {"uefi": 3, "bios": 8}
 _WEIGHTS = {
     "integrated": 10,
     "bridge": 30,
@@ -190,6 +195,11 @@ class SitePreferences(NamedTuple):
     def strategy_for(self, kind: str) -> str | None:
         """Return the remedy that the owner asked for devices of ``kind``, None for the cheapest."""
         return self.strategy_by_kind.get(kind) or self.strategy
+
+    def windows_for(self, firmware: str, family: Family) -> int:
+        """Return how many I/O windows the firmware of a machine has room for."""
+        room = self.io_windows.get(firmware, 0)
+        return min(room, _MOST_ON_I440FX[firmware]) if family is Family.I440FX else room
 
     def forbids(self, remedy: str, kind: str) -> bool:
         """Tell whether ``remedy`` is never used for devices of ``kind``."""

@@ -108,7 +108,7 @@ class Desk:
         self.domain = domain
         self.site = site
         self.places = Places(domain)
-        self.capacity = site.io_windows.get(domain.firmware.kind, 0)
+        self.capacity = site.windows_for(domain.firmware.kind, domain.machine.family)
         self.windows = sum(domain.io_windows.values())
         self._io_devices = domain.io_devices()
         self.bridges: list[NewBridge] = []

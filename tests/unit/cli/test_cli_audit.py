@@ -115,7 +115,7 @@ def test_the_keys_are_those_of_the_document(told: Callable[..., Any]) -> None:
     """A key of the JSON is a promise: it stands in docs/audit.md, and nothing else does."""
     table = (ROOT / "docs" / "audit.md").read_text().partition("| key |")[2]
     documented = set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE))
-    text = audit._json(audit._of_text(audit.read_qtree(QTREE.encode()), "x", request()))
+    text = audit.values(audit.of_text(audit.read_qtree(QTREE.encode()), "x", request()))
     found = keys(list(told().values()), "") | keys([text], "")
     found = {key.removeprefix("[].") for key in found}
     assert {key for key in found if not key.startswith("next.")} == documented
