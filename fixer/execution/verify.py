@@ -37,6 +37,7 @@ _SEABIOS_READY = b"max supported"
 _SEABIOS_STOPPED = b"PCI: out of I/O address space"
 # Ports of PCI configuration mechanism #1 (PCI Local Bus Specification 3.0, section 3.2.2.3.2).
 _CONFIG_ADDRESS, _CONFIG_DATA, _ENABLE = 0xCF8, 0xCFC, 0x80000000
+_LAST_PORT = 0xFFFF  # x86 has 64 Ki ports
 _COMMAND, _BAR0, _DECODE = 0x04, 0x10, 0x7  # I/O, memory, bus master
 # Registers of the legacy interface (virtio specification 1.2, section 4.1.4.10).
 _FEATURES, _QUEUE_SIZE, _QUEUE_SELECT, _STATUS = 0, 12, 14, 18
@@ -228,7 +229,7 @@ def _shake(function: Function, trial: Trial) -> tuple[Function, Handshake | None
     address = io.address
     if address == UNMAPPED:
         address = _config(trial, function.address, _BAR0) & ~3
-        if address in {0, 0xFFFFFFFC}:
+        if not 0 < address <= _LAST_PORT:  # all ones: the firmware has asked for its size and given up
             return function, None
         regions = tuple(
             region._replace(address=address) if region is io else region for region in function.regions

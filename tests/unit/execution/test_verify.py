@@ -108,6 +108,7 @@ UNMAPPED = {**IO, "address": -1}
         ([{**MSIX, "address": -1}, {**MODERN, "address": -1}], {}, ASSUMED_MODERN, Verdict.FAIL, "no room"),
         ([UNMAPPED, MSIX, MODERN], {}, ASSUMED_LEGACY, Verdict.FAIL, "no room"),
         ([UNMAPPED, MSIX, MODERN], {"bar": 0xC001}, ASSUMED_LEGACY, Verdict.PASS, ""),
+        ([UNMAPPED, MSIX, MODERN], {"bar": 0xFFFFFF81}, ASSUMED_LEGACY, Verdict.FAIL, "no room"),
         ([MSIX, MODERN], {}, NO_DRIVER, Verdict.UNJUDGED, "has no driver"),
     ],
 )  # fmt: skip
