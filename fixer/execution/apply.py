@@ -186,8 +186,11 @@ def _carry_out(journal: Journal, facts: dict[str, Any], act: Callable[[], bytes]
 
 
 def outcome(error: VirtfixError) -> str:
-    """Return the event for a change that failed: whether the old definition is known to be in force."""
-    return UNKNOWN if error.code == "apply.lost" else LEFT
+    """Return the event for a change that failed: whether the old definition is known to be in force, and stays.
+
+    Where the connection is lost, resume finds out, and goes on.
+    """
+    return UNKNOWN if error.code in {"apply.lost", "libvirt.lost"} else LEFT
 
 
 def define_new(store: DomainStore, journal: Journal, meant: Meant, allowed: Allowed) -> Result:

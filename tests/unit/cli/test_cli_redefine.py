@@ -535,6 +535,28 @@ def test_a_lost_connection_is_told_once(
     assert re.search(r"3 domains left alone; virtfix resume \S+ goes on with them", done.err)
 
 
+def test_a_connection_that_is_lost_amid_a_domain_leaves_it_to_resume(
+    apply: Callable[..., Done], host: Host, virtfix: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost at the last look before the definition: nothing was done to the domain, and resume does it."""
+    real, asked = LibvirtStore.xml, []
+
+    def lost(self: LibvirtStore, uuid: str) -> bytes:
+        asked.append(uuid)
+        if len(asked) == 2:
+            raise VirtfixError("libvirt.lost", "the connection is lost")
+        return real(self, uuid)
+
+    before = host.xml("vm1")
+    with monkeypatch.context() as patched:
+        patched.setattr(LibvirtStore, "xml", lost)
+        assert apply("--domain", "vm1", "--yes").code == 1
+    assert host.xml("vm1") == before
+    (run,) = runs(host)
+    assert virtfix("resume", run).code == 0
+    assert host.xml("vm1") != before
+
+
 def test_history_knows_what_is_unfinished_and_what_was_undone(
     apply: Callable[..., Done], host: Host, virtfix: Run
 ) -> None:
