@@ -278,6 +278,9 @@ def _job(domain: Any, libvirt: Any) -> str:
     except libvirt.libvirtError as error:
         if error.get_error_code() in {libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_INVALID}:
             return ""
+        # "migration statistics are available only on the source host" (qemuDomainGetJobInfoMigrationStats)
+        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
+            return "a migration of it is coming in"
         raise
     busy = {libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED}
     return "a migration, save or backup is under way" if kind in busy else ""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -43,18 +43,20 @@ cgroup_controllers = [ ]
 stdio_handler = "file"
 """
 # Standard input ends with the process that holds it, and says "done" where there is nothing to do. A QEMU may just
-# have been forked: so look several times.
+# have been forked: so look several times. Each names a file in the folder, also the ones that libvirt asks what they
+# can do.
 _GUARD = """\
 read -r word && [ "$word" = done ] && exit
 for round in 1 2 3 4 5; do
     for process in /proc/[0-9]*; do
         case "$(readlink "$process/exe")" in
-        *qemu*) grep -aq -- "$1" "$process/cmdline" && kill -9 "${process#/proc/}" ;;
+        *qemu*) grep -aqF -- "$1/" "$process/cmdline" && kill -9 "${process#/proc/}" ;;
         esac
     done
+    rm -rf "$1"
     sleep 0.2
 done 2>/dev/null
-rm -rf "$2"
+rm -rf "$1"
 """
 _PREFIX = "virtfix-verify-"
 _POLL = 0.05
@@ -65,18 +67,23 @@ class QemuBench:
 
     def __init__(self, uri: str = "") -> None:
         # Short: sockets lie below it, whose paths have 107 bytes at most (unix(7)).
-        self._folder = Path(tempfile.mkdtemp(prefix="virtfix-", dir="/tmp"))
-        self._folder.chmod(0o711)  # another user may run QEMU
+        self._folder = Path("/tmp", f"virtfix-{secrets.token_hex(4)}")  # noqa: S108 - made below, with a random name
         self._name = _PREFIX + self._folder.name.removeprefix("virtfix-")
         self._guard = subprocess.Popen(  # noqa: S603 - all of it is our own
-            ["/bin/sh", "-c", _GUARD, "virtfix-guard", f"guest={self._name}", str(self._folder)],
+            ["/bin/sh", "-c", _GUARD, "virtfix-guard", str(self._folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._left = False
+        self._left: set[str] = set()
         self._count = 0
+        try:  # after its guard: so there is no moment at which it could stay
+            self._folder.mkdir()
+            self._folder.chmod(0o711)  # another user may run QEMU
+        except OSError as error:
+            self._guard.communicate(b"done\n")  # another's folder is not ours to remove
+            raise VirtfixError("verify.folder", f"can not be made: {error.strerror}", where=str(self._folder)) from None
         # The driver in the process would write its log to standard error (libvirt docs/logging.rst).
         os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{self._folder}/libvirt.log")
         try:
@@ -112,8 +119,12 @@ class QemuBench:
         """Return what this host has for a domain. Raises VirtfixError where it can run no such machine."""
         self._count += 1
         folder = self._folder / f"copy{self._count}"
-        folder.mkdir()
-        (folder / "shared").mkdir()
+        for path, mode in ((folder, 0o711), (folder / "shared", 0o755)):
+            path.mkdir()
+            path.chmod(mode)  # another user may run QEMU, and the umask be strict
+        log = folder / "debug.log"  # what is on the command line libvirt makes ready for nobody
+        log.touch()
+        log.chmod(0o666)
         virt_type = "kvm" if kvm else "qemu"
         machine, root = self._capabilities(domain, virt_type)
         devices, os_node = root.find("devices"), root.find("os")
@@ -161,7 +172,7 @@ class QemuBench:
             with Path(path).open("xb") as image:
                 image.truncate(size)
         libvirt = self._store.libvirt
-        self._left = True  # from here on: an interrupt can come between the start and its end
+        self._left.add(bench.name)  # from here on: an interrupt can come between the start and its end
         try:
             # Where a daemon runs it, it ends with this connection.
             flags = 0 if "/embed" in self._store.uri else libvirt.VIR_DOMAIN_START_AUTODESTROY
@@ -185,7 +196,7 @@ class QemuBench:
                 domain.destroy()
             except self._store.libvirt.libvirtError:
                 return  # it may have ended by itself; the guard makes sure
-        self._left = False
+        self._left.discard(name)
 
 
 def _killed(pid: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from fixer.domain.devices import attribute
 from fixer.domain.virtio import QEMU_NAMESPACE
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ IMAGE_SECTOR = 512
 FIRST_IMAGE, IMAGE_STEP = 1 << 20, 1 << 12
 # Debian's OVMF and a kernel with its initramfs need more than 128 MiB; PCI windows do not depend on it.
 MEMORY_MIB = 256
+# MACs for NICs that have none, so that a guest can tell them apart (52:54:00 is QEMU's own prefix).
+MAC = "52:54:00:fe:{:02x}:{:02x}"
+# How the alias of a device begins that holds the place of one that is left out.
+STAND_IN = "ua-virtfix-stand-in-"
 # SeaBIOS and OVMF write what they do to this port (QEMU docs/specs/pvpanic and hw/char/debugcon.c; OVMF README).
 DEBUG_PORT = "0x402"
 
@@ -68,7 +73,8 @@ class Boot(NamedTuple):
 class Copy(NamedTuple):
     """The XML of a copy. ``images`` are files to make, by path, with their sizes in bytes.
 
-    ``disks`` are the targets of the disks by the size of their image; ``notes`` say what is not as in the domain.
+    ``disks`` are the disks by the size of their image, ``nics`` the NICs by their MAC; ``notes`` say what is not as
+    in the domain.
     """
 
     xml: str
@@ -76,6 +82,7 @@ class Copy(NamedTuple):
     disks: dict[int, str]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+    nics: dict[str, str]
 
 
 def throw_away(domain: Domain, bench: Bench, boot: Boot | None = None) -> Copy:
@@ -111,15 +118,20 @@ class _Copier:
         self.domain, self.bench, self.boot = domain, bench, boot
         self.images: dict[str, int] = {}
         self.disks: dict[int, str] = {}
+        self.nics: dict[str, str] = {}
         self.notes: list[str] = []
         self.by_node = {device.node: device for device in domain.devices if device.node is not None}
         at = domain.layout.at if domain.layout is not None else {}
         self.pinned = False
-        lost = [device for node, device in self.by_node.items() if device in at and not self._device(node)]
-        # libvirt places what has no address by what else is there: then each device is told its place.
-        self.pinned = bool(lost or domain.properties.places)
-        self.left_out = tuple(device.key for device in lost)
-        self.images, self.disks, self.notes = {}, {}, []
+        gone = [device for node, device in self.by_node.items() if not self._device(node)]
+        self.lost = [device for device in gone if device in at]
+        # libvirt places what has no address by what else is there (a SCSI host device calls for a controller): then
+        # each device is told its place.
+        scsi = any(device.tag == "hostdev" and device.type == "scsi" for device in gone)
+        self.pinned = bool(self.lost or scsi or domain.properties.places)
+        replaced = [node for node in self.by_node if node.name == "video" and self._stands_in(node)]
+        self.left_out = tuple(device.key for device in (*self.lost, *map(self.by_node.__getitem__, replaced)))
+        self.images, self.disks, self.nics, self.notes = {}, {}, {}, []
 
     def copy(self) -> Copy:
         bench = self.bench
@@ -135,7 +147,8 @@ class _Copier:
             *self._qemu(),
         ]
         xml = _element("domain", {"type": bench.virt_type, "xmlns:qemu": QEMU_NAMESPACE}, *body)
-        return Copy(xml, self.images, self.disks, self.left_out, tuple(dict.fromkeys(self.notes)))
+        notes = tuple(dict.fromkeys(self.notes))
+        return Copy(xml, self.images, self.disks, self.left_out, notes, self.nics)
 
     # --- beside the devices ---------------------------------------------------------------------------
 
@@ -150,6 +163,8 @@ class _Copier:
         if self.domain.firmware.kind == "uefi":
             attrs, firmware = self._uefi()
             parts += firmware
+        elif self.domain.firmware.how == "loader of type rom":
+            self.notes.append("the host's own BIOS stands in for the firmware of the domain")
         if self.boot is not None:
             parts += [_element(name, text=value) for name, value in self.boot._asdict().items()]
         return _element("os", attrs, *parts)
@@ -160,8 +175,9 @@ class _Copier:
         loader = os_node.find("loader") if os_node is not None else None
         path = loader.text if loader is not None else ""
         if loader is not None and path in self.bench.loaders:
-            kept = _kept(loader, {"readonly", "secure", "type"}) | {"readonly": "yes", "type": "pflash"}
-            return {}, [_element("loader", kept, text=path), _element("nvram", text=variables)]
+            form = _kept(loader, {"format"})
+            kept = _kept(loader, {"secure"}) | {"readonly": "yes", "type": "pflash"} | form
+            return {}, [_element("loader", kept, text=path), _element("nvram", form, text=variables)]
         if path:
             self.notes.append(f"firmware {path} is not known to libvirt here: the host's own UEFI stands in")
         secure = "yes" if self.domain.firmware.secure_boot else "no"
@@ -174,8 +190,8 @@ class _Copier:
         return _element("features", None, *(_element(child.name, _kept(child, {"state"})) for child in kept))
 
     def _qemu(self) -> Iterator[str]:
-        override = self.domain.qemu("override")
-        devices = [_override(device) for device in override.children] if override is not None else []
+        overrides = self.domain.root.children_in(QEMU_NAMESPACE, "override")
+        devices = [_override(device) for override in overrides for device in override.children]
         if any(devices):
             yield _element("qemu:override", None, *filter(None, devices))
         arguments = ["-chardev", f"file,id=virtfix-debug,path={self.bench.folder}/debug.log"]
@@ -187,13 +203,15 @@ class _Copier:
 
     def _arguments(self) -> Iterator[str]:
         """Yield the options of the domain's own command line that are known to name nothing of the host."""
-        commandline = self.domain.qemu("commandline")
-        values = [node.attrs.get("value", "") for node in commandline.children] if commandline else []
+        commandlines = self.domain.root.children_in(QEMU_NAMESPACE, "commandline")
+        arguments = [node for commandline in commandlines for node in commandline.children]
+        values = [node.attrs.get("value", "") for node in arguments if node.name.endswith(":arg")]
         at = 0
         while at < len(values):
             option, value = values[at], values[at + 1] if at + 1 < len(values) else ""
             at += 1
-            if option.lstrip("-") in {"global", "set"} and _names_known_property(value):
+            known = option.lstrip("-") in {"global", "set"} and _names_known_property(value)
+            if known and not (option.endswith("set") and _is_made_by(values, value)):
                 yield option
                 yield value
                 at += 1
@@ -208,6 +226,7 @@ class _Copier:
         containers = self.domain.root.findall("devices")
         for node in (child for devices in containers for child in devices.children):
             yield self._device(node)
+        yield from self._stand_ins()
         if self.pinned:
             layout = self.domain.layout
             buses = [bus.controller for bus in layout.buses if bus.made_up] if layout is not None else []
@@ -217,6 +236,23 @@ class _Copier:
             # libvirt adds a video device where there are graphics.
             yield _element("graphics", {"type": "vnc"}, _element("listen", {"type": "none"}))
         yield _element("audio", {"id": "1", "type": "none"})
+
+    def _stand_ins(self) -> Iterator[str]:
+        """Firmware looks at a slot's other functions only where there is a function 0: so one stays there.
+
+        A virtio keyboard needs nothing of the host and has no I/O ports.
+        """
+        layout = self.domain.layout
+        if layout is None or not self.lost:
+            return
+        others = {address & ~7 for device, address in layout.at.items() if device not in self.lost}
+        for device in self.lost:
+            address = layout.at[device]
+            if not address & 7 and address in others:
+                alias = _element("alias", {"name": f"{STAND_IN}{address:04x}"})
+                yield _element(
+                    "input", {"type": "keyboard", "bus": "virtio"}, alias, *self._place(device, device.node)
+                )
 
     def _console(self) -> str:
         """UEFI writes to the first serial port; so does the guest's kernel."""
@@ -300,6 +336,11 @@ class _Copier:
         if device.type == "hostdev":
             return ""
         parts = self._common(node, "mac", "driver")
+        mac = attribute(node, "mac", "address").lower()
+        if not mac:
+            mac = MAC.format(*divmod(len(self.nics), 256))
+            parts = [_element("mac", {"address": mac}), *self._common(node, "driver")]
+        self.nics[mac] = device.key
         parts.append(_element("model", {"type": device.model}))
         rom = node.find("rom")
         if rom is not None and _kept(rom, {"bar", "enabled"}):
@@ -344,12 +385,9 @@ class _Copier:
 
     def input(self, node: Node) -> str:
         kind = node.attrs.get("type", "")
-        attrs = {
-            "type": "keyboard" if kind in {"passthrough", "evdev"} else kind,
-            **_kept(node, {"bus", "model"}),
-        }
-        if kind == "evdev":
-            attrs["bus"] = "virtio"
+        if kind == "evdev":  # no device, but a source of input for others
+            return ""
+        attrs = {"type": "keyboard" if kind == "passthrough" else kind, **_kept(node, {"bus", "model"})}
         return _element("input", attrs, *self._common(node, "driver"))
 
     def rng(self, node: Node) -> str:
@@ -372,10 +410,15 @@ class _Copier:
         model = node.find("model")
         attrs = _kept(model, _KEPT_IN_VIDEO) if model is not None else {}
         kind = attrs.get("type", "")
-        if kind and kind != "none" and kind not in self.bench.videos:
+        if self._stands_in(node):
             self.notes.append(f"video model {kind} is not offered here: vga stands in")
             attrs = {"type": "vga", **_kept(model, {"primary"})} if model is not None else {}
         return _element("video", None, _element("model", attrs), *self._common(node, "driver"))
+
+    def _stands_in(self, video: Node) -> bool:
+        """Whether another model has to stand in for one that the host lacks."""
+        kind = attribute(video, "model", "type")
+        return kind not in {"", "none", *self.bench.videos}
 
     def filesystem(self, node: Node) -> str:
         driver, target = node.find("driver"), node.find("target")
@@ -417,6 +460,13 @@ def _override(device: Node) -> str:
     if not kept:
         return ""
     return _element("qemu:device", _kept(device, {"alias"}), _element("qemu:frontend", None, *kept))
+
+
+def _is_made_by(values: list[str], setting: str) -> bool:
+    """Whether -set is about a device that the command line itself makes, which is left out."""
+    kind, _, name = setting.partition(".")
+    name = name.partition(".")[0]
+    return kind == "device" and any(f"id={name}" in value.split(",") for value in values)
 
 
 def _names_known_property(value: str) -> bool:

@@ -15,6 +15,7 @@ from fixer.domain.devices import short_address
 from fixer.domain.guest_report import is_finished, read_report
 from fixer.domain.model import read_domain
 from fixer.domain.observed import UNMAPPED, Handshake, Row, Seen, Verdict, functions
+from fixer.domain.throwaway import STAND_IN
 from fixer.domain.virtio import NATIVE_DRIVERS, Mode
 from fixer.errors import VirtfixError
 
@@ -96,17 +97,29 @@ def _is_mapped(state: list[tuple[Address, tuple[Region, ...]]]) -> bool:
 
 
 def _names(domain: Domain, copy: Copy, live: Domain) -> dict[Device, str]:
-    """Return the alias of each device in the running copy. NICs go by their order: a copy has MACs of its own."""
-    theirs = [device for device in live.devices if device.tag == "interface"]
-    ours = [
-        device for device in domain.devices if device.tag == "interface" and device.key not in copy.left_out
-    ]
-    found = {mine: other.alias for mine, other in zip(ours, theirs, strict=True)}
-    for device in domain.devices:
+    """Return the alias of each virtio device in the running copy.
+
+    What is not known by its place goes by its order: a copy has back ends of its own, and so other keys.
+    """
+    found: dict[Device, str] = {}
+    for tag in _BY_ORDER:
+        ours = [device for device in domain.modes if device.tag == tag and device.key not in copy.left_out]
+        theirs = [
+            device
+            for device in live.devices
+            if device.tag == tag and device.driver and not device.alias.startswith(STAND_IN)
+        ]
+        if len(ours) == len(theirs):
+            found.update((mine, other.alias) for mine, other in zip(ours, theirs, strict=True))
+    for device in domain.modes:
         other = live.by_key.get(device.key)
         if device not in found and other is not None:
             found[device] = other.alias
     return found
+
+
+# Tags whose elements libvirt keeps in the order of the XML; disks and controllers it sorts.
+_BY_ORDER = ("interface", "rng", "crypto", "input")
 
 
 def boot(domain: Domain, copy: Copy, trial: Trial, guest: GuestCapabilities | None, timeout: float) -> Found:
@@ -120,9 +133,10 @@ def boot(domain: Domain, copy: Copy, trial: Trial, guest: GuestCapabilities | No
                 hint="give it longer: --timeout SECONDS",
             )
         time.sleep(_POLL)
-    macs = {device.key.partition("[")[2].rstrip("]"): device.key for device in domain.devices}
-    found = read_report(trial.log("serial"), copy.disks, macs)
-    legacy = {one.address for one in found.bound if one.legacy and one.driver}
+    found = read_report(trial.log("serial"), copy.disks, copy.nics)
+    # The driver falls back to virtio 1.0, which is as good for a guest that speaks it.
+    modern = guest is not None and guest.is_modern
+    driven = {one.address for one in found.bound if one.driver and (one.legacy or modern)}
     layout = domain.layout
     assert layout is not None, "only machines that are judged are tried"
     missing = [
@@ -131,9 +145,10 @@ def boot(domain: Domain, copy: Copy, trial: Trial, guest: GuestCapabilities | No
         if device.driver in _LINUX_DRIVES
         and not (guest is not None and guest.drives(device.driver).value == "no")
         and device.key not in copy.left_out
-        and short_address(layout.order(layout.at[device])) not in legacy
+        and short_address(layout.order(layout.at[device])) not in driven
     ]
-    return found._replace(problems=tuple(f"{key} is not driven by a legacy driver" for key in missing))
+    kind = "driver" if modern else "legacy driver"
+    return found._replace(problems=tuple(f"{key} is not driven by a {kind}" for key in missing))
 
 
 def order_kept(before: Found, after: Found) -> tuple[str, ...]:
