@@ -278,7 +278,7 @@ def _job(domain: Any, libvirt: Any) -> str:
     except libvirt.libvirtError as error:
         if error.get_error_code() in {libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_INVALID}:
             return ""
-        # "migration statistics are available only on the source host" (qemuDomainGetJobInfoMigrationStats)
+        # The other side of a migration has no statistics (qemuDomainGetJobInfoMigrationStats).
         if error.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
             return "a migration of it is coming in"
         raise

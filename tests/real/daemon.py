@@ -30,6 +30,7 @@ host_uuid = "{host}"
 unix_sock_dir = "{folder}/s"
 {more}
 """
+_CLOSED: Final = "listen_tls = 0\nlisten_tcp = 0"
 _OWN: Final = ("etc/libvirt", "var/lib/libvirt", "var/cache/libvirt", "run/libvirt", "var/log/libvirt")
 _START: Final = """\
 set -e
@@ -41,21 +42,27 @@ exec libvirtd --listen --config "$folder/libvirtd.conf" --pid-file "$folder/pid"
 """
 
 
+NO_NAMESPACES: Final = "no mount namespaces here"
+
+
 def unavailable() -> str:
     """Return why no daemon can run here, '' where one can."""
     if os.geteuid() or not shutil.which("libvirtd") or not shutil.which("unshare"):
         return "a libvirtd of its own needs root, libvirtd and unshare"
     probe = subprocess.run(["unshare", "-m", "-u", "true"], capture_output=True, check=False)
-    return "" if probe.returncode == 0 else "no mount namespaces here"
+    return "" if probe.returncode == 0 else NO_NAMESPACES
 
 
 class Daemon:
     """One libvirtd. It can be killed and started again: its domains stay, as those of a host do."""
 
-    def __init__(self, folder: Path, name: str, more: str = "listen_tls = 0\nlisten_tcp = 0") -> None:
+    def __init__(self, folder: Path, name: str, more: str = _CLOSED, like: Daemon | None = None) -> None:
         self.folder, self.name = folder, name
         for path in _OWN:
             (folder / path).mkdir(parents=True)
+        if like is not None:  # what libvirt has learnt of QEMU, which takes it seconds
+            known = "var/cache/libvirt"
+            shutil.copytree(like.folder / known, folder / known, dirs_exist_ok=True)
         (folder / "s").mkdir()
         (folder / "etc/libvirt/qemu.conf").write_text(QEMU_CONF)
         conf = _CONF.format(host=uuid.uuid4(), folder=folder, more=more)
@@ -74,6 +81,7 @@ class Daemon:
         end = time.monotonic() + 30
         while not self._listens():
             if self.process.poll() is not None or time.monotonic() > end:
+                self.kill()
                 raise RuntimeError((self.folder / "log").read_text()[-2000:])
             time.sleep(0.05)
 
@@ -81,6 +89,10 @@ class Daemon:
         # The socket is there before anybody listens on it.
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(f"{self.folder}/s/libvirt-sock") == 0
+
+    def inside(self, *command: object) -> list[str]:
+        """Return a command that runs on this host: it sees the folders of this daemon, and its name."""
+        return ["nsenter", "-t", str(self.process.pid), "-m", "-u", *map(str, command)]
 
     def kill(self) -> None:
         self.process.kill()
@@ -93,12 +105,14 @@ class Daemon:
             self.process.wait(10)
         self.kill()
         for file in (self.folder / "run/libvirt/qemu").glob("*.pid"):
+            if file.name == "driver.pid":  # the daemon's own, which has ended
+                continue
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(file.read_text()), signal.SIGKILL)
 
 
 @contextlib.contextmanager
-def hosts(*names: str, more: str = "listen_tls = 0\nlisten_tcp = 0") -> Iterator[list[Daemon]]:
+def hosts(*names: str, more: str = _CLOSED, like: Daemon | None = None) -> Iterator[list[Daemon]]:
     """Run a daemon for each name; their domains and folders go with them."""
     with tempfile.TemporaryDirectory(prefix="virtfix-", dir="/tmp") as place:  # short: sockets, 107 bytes
         Path(place).chmod(0o755)
@@ -106,6 +120,6 @@ def hosts(*names: str, more: str = "listen_tls = 0\nlisten_tcp = 0") -> Iterator
             found = []
             for name in names:
                 (Path(place) / name).mkdir()
-                found.append(Daemon(Path(place) / name, name, more))
+                found.append(Daemon(Path(place) / name, name, more, like))
                 running.callback(found[-1].stop)
             yield found
