@@ -83,7 +83,9 @@ class QemuBench:
             self._folder.chmod(0o711)  # another user may run QEMU
         except OSError as error:
             self._guard.communicate(b"done\n")  # another's folder is not ours to remove
-            raise VirtfixError("verify.folder", f"can not be made: {error.strerror}", where=str(self._folder)) from None
+            raise VirtfixError(
+                "verify.folder", f"can not be made: {error.strerror}", where=str(self._folder)
+            ) from None
         # The driver in the process would write its log to standard error (libvirt docs/logging.rst).
         os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{self._folder}/libvirt.log")
         try:

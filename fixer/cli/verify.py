@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.cli import sources
-from fixer.cli.batch import shown
+from fixer.cli.batch import failure, shown
 from fixer.cli.exit_codes import Exit
 from fixer.cli.wiring import Settings, build_request
 from fixer.domain.guest_report import CMDLINE
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fixer.adapters.qemu_bench import QemuBench
     from fixer.domain.guest_report import Found
     from fixer.domain.model import Domain
+    from fixer.domain.observed import Seen
     from fixer.guest.identify import GuestIdentity
     from fixer.planning.planner import Request
 
@@ -92,7 +93,7 @@ def run(paths: list[str], settings: Settings, how: How) -> Exit:
                         told.append(verification.values(tried, path))
             except VirtfixError as error:
                 untried += 1
-                sys.stderr.write(f"virtfix: {error.at(shown(path))}\n")
+                sys.stderr.write(failure(path, error).notes)
                 told.append({"source": path, "error": {"code": error.code, "summary": str(error)}})
                 continue
             # The plan is judged by what it leads to.
@@ -174,12 +175,14 @@ def _one(
     copy = throw_away(domain, made)
     with bench.started(copy, made) as trial:
         seen = verify.look(domain, copy, trial, guest, how.timeout)
-    booted = _booted(domain, identity, how, bench, boot) if boot is not None else None
+    booted = _booted(domain, identity, how, bench, boot, seen) if boot is not None else None
     return Tried(state, name, seen, booted)
 
 
-def _booted(domain: Domain, identity: GuestIdentity, how: How, bench: QemuBench, boot: Boot) -> Found:
+def _booted(
+    domain: Domain, identity: GuestIdentity, how: How, bench: QemuBench, boot: Boot, seen: Seen | None = None
+) -> Found:
     made = bench.bench(domain, kvm=how.kvm)
     copy = throw_away(domain, made, boot)
     with bench.started(copy, made) as trial:
-        return verify.boot(domain, copy, trial, identity.capabilities, how.timeout)
+        return verify.boot(domain, copy, trial, identity.capabilities, how.timeout, seen)

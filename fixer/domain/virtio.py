@@ -156,15 +156,19 @@ def aliases(devices: list[Device]) -> dict[Device, str]:
     found: dict[Device, str] = {}
     counts: dict[str, int] = {}
     for device in devices:
-        position = counts[device.tag] = counts.get(device.tag, -1) + 1
         if is_kept_alias(device.alias):
             found[device] = device.alias
-        elif device.tag == "disk":
+            continue
+        # A device with an alias of its own takes no number, and a NIC of the host is no netN
+        # (src/qemu/qemu_alias.c, qemuAssignDeviceNetAlias; seen with libvirt 9.0.0).
+        kind = "hostdev" if device.tag == "interface" and device.type == "hostdev" else device.tag
+        position = counts[kind] = counts.get(kind, -1) + 1
+        if device.tag == "disk":
             found[device] = f"virtio-disk{disk_number(device)}"
         elif device.tag == "controller":
             found[device] = f"{device.type}{device.index}"
-        elif device.tag in _ALIAS_BY_POSITION:
-            found[device] = f"{_ALIAS_BY_POSITION[device.tag]}{position}"
+        elif kind in _ALIAS_BY_POSITION:
+            found[device] = f"{_ALIAS_BY_POSITION[kind]}{position}"
         else:
             found[device] = _ALIAS_SINGLE.get(device.tag, "")
     return found

@@ -122,11 +122,26 @@ def _names(domain: Domain, copy: Copy, live: Domain) -> dict[Device, str]:
 _BY_ORDER = ("interface", "rng", "crypto", "input")
 
 
-def boot(domain: Domain, copy: Copy, trial: Trial, guest: GuestCapabilities | None, timeout: float) -> Found:
-    """Wait for the report of a Linux guest; say which devices it misses. Raises VirtfixError."""
-    end = time.monotonic() + timeout
+def boot(
+    domain: Domain,
+    copy: Copy,
+    trial: Trial,
+    guest: GuestCapabilities | None,
+    timeout: float,
+    seen: Seen | None = None,
+) -> Found:
+    """Wait for the report of a Linux guest; say which devices it misses. Raises VirtfixError.
+
+    ``seen`` is where they were seen; without it they are looked for where they are expected.
+    """
+    asked = time.monotonic()
+    end = asked + timeout
     while not is_finished(trial.log("serial")):
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > asked + _QUIET:
+            trial.query_pci()  # one that has ended does not answer
+            asked = now
+        if now > end:
             raise VirtfixError(
                 "verify.boot",
                 f"the guest has not reported within {timeout:.0f} s",
@@ -139,13 +154,14 @@ def boot(domain: Domain, copy: Copy, trial: Trial, guest: GuestCapabilities | No
     driven = {one.address for one in found.bound if one.driver and (one.legacy or modern)}
     layout = domain.layout
     assert layout is not None, "only machines that are judged are tried"
+    places = {row.device: row.address for row in seen.rows} if seen is not None else {}
     missing = [
         device.key
         for device in domain.modes
         if device.driver in _LINUX_DRIVES
         and not (guest is not None and guest.drives(device.driver).value == "no")
         and device.key not in copy.left_out
-        and short_address(layout.order(layout.at[device])) not in driven
+        and (places.get(device.key) or short_address(layout.order(layout.at[device]))) not in driven
     ]
     kind = "driver" if modern else "legacy driver"
     return found._replace(problems=tuple(f"{key} is not driven by a {kind}" for key in missing))

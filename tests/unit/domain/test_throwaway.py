@@ -136,6 +136,36 @@ def test_only_known_properties_of_the_command_line_are_kept(arguments: tuple[str
     assert bool(copy.notes) is not kept
 
 
+def test_all_blocks_of_the_command_line_count_and_only_their_arguments() -> None:
+    arguments = (
+        "<qemu:arg value='-global'/><qemu:env name='A' value='b'/><qemu:arg value='virtio-blk-pci.disable-legacy=off'/>",
+        "<qemu:arg value='-global'/><qemu:arg value='virtio-net-pci.disable-legacy=off'/>",
+    )
+    blocks = "".join(f"<qemu:commandline>{one}</qemu:commandline>" for one in arguments)
+    override = "".join(
+        f"<qemu:override><qemu:device alias='{alias}'><qemu:frontend>"
+        "<qemu:property name='disable-legacy' type='string' value='off'/>"
+        "</qemu:frontend></qemu:device></qemu:override>"
+        for alias in ("ua-a", "ua-b")
+    )
+    copy = copy_of("", more=blocks + override)
+    values = [node.get("value") for node in root_of(copy).iter() if node.tag.endswith("}arg")]
+    assert values[-4:] == [
+        *("-global", "virtio-blk-pci.disable-legacy=off", "-global", "virtio-net-pci.disable-legacy=off")
+    ]
+    assert [node.get("alias") for node in root_of(copy).iter() if node.tag.endswith("}device")] == [
+        "ua-a",
+        "ua-b",
+    ]
+
+
+def test_nothing_is_set_on_a_device_that_is_left_out() -> None:
+    values = ("-device", "virtio-rng-pci,id=a", "-set", "device.a.disable-legacy=off")
+    args = "".join(f"<qemu:arg value='{value}'/>" for value in values)
+    copy = copy_of("", more=f"<qemu:commandline>{args}</qemu:commandline>")
+    assert "disable-legacy" not in copy.xml
+
+
 def test_overrides_keep_what_decides_the_interface() -> None:
     override = (
         "<qemu:override><qemu:device alias='ua-a'><qemu:frontend>"
@@ -188,6 +218,58 @@ def test_a_guest_to_boot_is_booted_directly() -> None:
         "/i",
         "console=ttyS0",
     ]
+
+
+def test_a_slot_keeps_its_function_0() -> None:
+    """Firmware looks at no other function of a slot without one."""
+    place = "<address type='pci' domain='0' bus='0' slot='5' function='{}' {}/>"
+    first = place.format(0, "multifunction='on'")
+    vsock = f"<vsock model='virtio'><cid auto='yes'/>{first}</vsock>"
+    disk = f"<disk type='file' device='disk'><target dev='vda' bus='virtio'/>{place.format(1, '')}</disk>"
+    (stand_in,) = root_of(copy_of(vsock + disk)).findall("devices/input")
+    address = stand_in.find("address")
+    assert address is not None
+    assert [address.get(name) for name in ("slot", "function", "multifunction")] == ["5", "0", "on"]
+    alone = vsock + disk.replace("slot='5'", "slot='6'").replace("function='1'", "function='0'")
+    assert root_of(copy_of(alone)).findall("devices/input") == []
+
+
+def test_a_source_of_input_is_no_device() -> None:
+    copy = copy_of("<input type='evdev'><source dev='/dev/input/event1' grab='all'/></input>")
+    assert "<input" not in copy.xml
+
+
+def test_nics_without_a_mac_get_the_same_each_time() -> None:
+    nics = "<interface type='user'><model type='virtio'/></interface>" * 2
+    one, other = copy_of(nics), copy_of(nics)
+    assert one.nics == other.nics == {
+        "52:54:00:fe:00:00": "interface[?]", "52:54:00:fe:00:01": "interface[?]#2",
+    }  # fmt: skip
+    macs = [node.get("address") for node in root_of(one).findall("devices/interface/mac")]
+    assert macs == list(one.nics)
+
+
+def test_a_scsi_host_device_keeps_the_controller_that_it_calls_for() -> None:
+    copy = copy_of(
+        "<hostdev mode='subsystem' type='scsi'><source><adapter name='scsi_host0'/></source></hostdev>"
+    )
+    kinds = [node.get("type") for node in root_of(copy).findall("devices/controller")]
+    assert "scsi" in kinds
+
+
+def test_firmware_in_a_format_of_its_own_keeps_it() -> None:
+    copy = copy_of("", os_more=f"<loader readonly='yes' type='pflash' format='qcow2'>{LOADER}</loader>")
+    root = root_of(copy)
+    assert [root.find(f"os/{name}").get("format") for name in ("loader", "nvram")] == ["qcow2"] * 2  # type: ignore[union-attr]
+
+
+def test_another_bios_or_video_model_that_stands_in_is_told_of() -> None:
+    video = "<video><model type='virtio'/></video>"
+    domain = f"<domain type='kvm'>{HEAD}<os><type machine='pc'>hvm</type><loader type='rom'>/b.bin</loader></os><devices>{video}</devices></domain>"
+    copy = throw_away(read_domain(domain.encode()), BENCH._replace(machine="pc", videos=frozenset({"vga"})))
+    assert copy.left_out == ("video[virtio]",)
+    assert any("BIOS" in note for note in copy.notes)
+    assert any("vga stands in" in note for note in copy.notes)
 
 
 def test_another_machine_that_stands_in_is_told_of() -> None:

@@ -306,6 +306,20 @@ def test_an_override_finds_its_device_by_the_alias_it_will_have(alias: str, expe
     assert mode(devices, "disk[vdb]", tail=override(alias, ("disable-legacy", "off"))) == expected
 
 
+def test_aliases_of_ones_own_and_nics_of_the_host_take_no_number() -> None:
+    """Seen on libvirt 9.0.0: the NIC behind one with an alias of its own is net0."""
+    text = (
+        "<domain type='kvm'><os><type machine='q35'>hvm</type></os><devices>"
+        "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/><alias name='ua-n'/></interface>"
+        "<interface type='hostdev'><mac address='52:54:00:00:00:02'/></interface>"
+        "<interface type='user'><mac address='52:54:00:00:00:03'/><model type='virtio'/></interface>"
+        "</devices></domain>"
+    )
+    named = {device.key: alias for device, alias in aliases(read(text).devices).items()}
+    assert named["interface[52:54:00:00:00:01]"] == "ua-n"
+    assert named["interface[52:54:00:00:00:03]"] == "net0"
+
+
 def test_the_aliases_that_libvirt_makes_up() -> None:
     """How libvirt names devices at start: disks by target, controllers by index, others by position."""
     found = read(

@@ -84,7 +84,7 @@ class Machine:
 
 def judged(machine: Machine, guest: Any = ASSUMED_LEGACY) -> Row:
     domain = read_domain(XML.encode())
-    seen = look(domain, Copy("", {}, {}, (), ()), machine, guest, 5)
+    seen = look(domain, Copy("", {}, {}, (), (), {}), machine, guest, 5)
     (row,) = seen.rows
     return row
 
@@ -124,6 +124,37 @@ def test_a_device_is_judged_by_what_its_guest_needs(
 def test_what_is_not_there_fails() -> None:
     row = judged(Machine(pci([IO, MSIX, MODERN], name="something-else")))
     assert (row.verdict, row.seen, row.address) == (Verdict.FAIL, "absent", "")
+
+
+def test_devices_whose_back_end_differs_go_by_their_order() -> None:
+    rng = "<rng model='virtio'><backend model='random'>{}</backend><alias name='{}'/></rng>"
+    nic = "<interface type='{}'><model type='virtio'/><alias name='{}'/></interface>"
+    held = "<input type='keyboard' bus='virtio'><alias name='ua-virtfix-stand-in-0028'/></input>"
+    ours, theirs = (
+        read_domain(XML.replace("</devices>", f"{more}</devices>").encode())
+        for more in (
+            rng.format("/dev/random", "") + rng.format("/dev/urandom", "") + nic.format("hostdev", "")
+            + nic.format("network", "") + "<input type='passthrough' bus='virtio'/>",
+            rng.format("/dev/urandom", "rng0") + rng.format("/dev/urandom", "rng1") + nic.format("user", "net0")
+            + held + "<input type='keyboard' bus='virtio'><alias name='input0'/></input>",
+        )
+    )  # fmt: skip
+    found = verify._names(ours, Copy("", {}, {}, (), (), {}), theirs)
+    assert {device.key: alias for device, alias in found.items()} == {
+        "disk[vda]": "virtio-disk0", "rng[/dev/random]": "rng0", "rng[/dev/urandom]": "rng1",
+        "interface[?]#2": "net0", "input[passthrough virtio]": "input0",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("guest", "problems"), [(ASSUMED_MODERN, 0), (ASSUMED_LEGACY, 1), (None, 1)])
+def test_a_guest_that_speaks_virtio_1_may_use_it(
+    guest: Any, problems: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(pci([MODERN]))
+    report = b"\nVIRTFIX-BEGIN\nvirtio virtio0 0000:00:04.0 virtio_blk modern\nVIRTFIX-END\n"
+    monkeypatch.setattr(machine, "log", lambda _: report)
+    found = verify.boot(read_domain(XML.encode()), Copy("", {}, {}, (), (), {}), machine, guest, 5)
+    assert len(found.problems) == problems
 
 
 def test_buses_behind_bridges_are_walked() -> None:
