@@ -289,7 +289,7 @@ def _job(domain: Any, libvirt: Any) -> str:
 def message(error: Any) -> str:
     """Return what libvirt says of an error, on one line."""
     first = (error.get_error_message() or str(error)).partition("\n")[0]
-    return printable(first, 300)
+    return printable(first.rstrip(), 300)
 
 
 def _chooses(pattern: str, domain: DomainName) -> bool:

@@ -197,6 +197,8 @@ def _not_yaml(name: str, text: str, error: yaml.YAMLError) -> VirtfixError:
     if line_text[mark.column : mark.column + 1] == "\t" or line_text[: mark.column].strip(" ") == "\t":
         return _syntax(place(name, mark), "a tab stands where YAML wants spaces", "indent with spaces")
     problem = getattr(error, "problem", None) or "cannot be read"
+    if "nesting depth" in problem:  # PyYAML 6.0.4 has a limit of its own, which is met first
+        return _syntax(place(name, mark), f"nesting deeper than {MAX_DEPTH}")
     context = getattr(error, "context", None)
     tail = f" ({context})" if context else ""
     return _syntax(place(name, mark), f"not YAML: {problem}{tail}")

@@ -345,6 +345,9 @@ NO_PROPERTY = r"Property '[\w-]+transitional\.disable-(legacy|modern)' not found
 def refused_otherwise(why: str, several: dict[str, Machine]) -> dict[str, str]:
     """Start each, and return what is said of those that are not refused for this reason."""
     said = some_at_a_time(Machine.refusal, several)
+    # Where QEMU ends before libvirt has connected to it, nobody hears why.
+    unheard = {name: several[name] for name, text in said.items() if "Connection re" in text}
+    said |= some_at_a_time(Machine.refusal, unheard) if unheard else {}
     return {name: text for name, text in said.items() if not re.search(why, text)}
 
 
