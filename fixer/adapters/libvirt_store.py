@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -312,6 +313,8 @@ def _check_test_file(uri: str) -> None:
 
 
 def _import_libvirt() -> Any:
+    # libvirt's own log goes to standard error otherwise, beside the one line that says it (docs/logging.rst).
+    os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "1:file:/dev/null")
     try:
         import libvirt  # noqa: PLC0415 - not installed where only files are planned
     except ImportError as error:
