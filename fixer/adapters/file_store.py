@@ -48,6 +48,12 @@ def _read_all(descriptor: int, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def cache_folder(name: str) -> Path:
+    """Return where this user keeps what can be made again (XDG Base Directory Specification 0.8)."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "virtfix" / name
+
+
 def check_readable(path: str) -> str:
     """Return the whole path of a file that can be read. Raises VirtfixError."""
     try:

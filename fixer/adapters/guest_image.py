@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from fixer.adapters.file_store import cache_folder
 from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:
@@ -59,15 +60,14 @@ def default_cache() -> Path:
     given = os.environ.get("VIRTFIX_GUEST_CACHE")
     if given:
         return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "virtfix" / "guest"
+    return cache_folder("guest")
 
 
 def _unavailable(why: str) -> VirtfixError:
     return VirtfixError(
         "verify.guest",
         f"the guest can not be built: {why}",
-        hint="give one of your own: --kernel FILE --initrd FILE",
+        hint="give one of your own: --guest-kernel FILE --guest-initrd FILE",
     )
 
 

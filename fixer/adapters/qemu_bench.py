@@ -17,6 +17,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from fixer.adapters.file_store import cache_folder
 from fixer.adapters.libvirt_store import LibvirtStore, message
 from fixer.adapters.monitor import MonitorError, execute, human
 from fixer.domain.document import parse
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from fixer.domain.throwaway import Copy
 
 # The driver as it runs in a container, too; the guest needs nothing of the host. (src/qemu/qemu.conf.in)
-_QEMU_CONF = """\
+QEMU_CONF = """\
 security_driver = "none"
 security_default_confined = 0
 user = "root"
@@ -59,7 +60,6 @@ done 2>/dev/null
 rm -rf "$1"
 """
 _PREFIX = "virtfix-verify-"
-_POLL = 0.05
 
 
 class QemuBench:
@@ -113,7 +113,7 @@ class QemuBench:
         root = self._folder
         (root / "etc").mkdir()
         (root / "etc" / "qemu.conf").write_text(
-            _QEMU_CONF if os.geteuid() == 0 else 'stdio_handler = "file"\n'
+            QEMU_CONF if os.geteuid() == 0 else 'stdio_handler = "file"\n'
         )
         return f"qemu:///embed?root={root}"
 
@@ -269,10 +269,7 @@ class _Cache:
     """What libvirt has learnt of QEMU, which takes it seconds; it judges by itself whether that still holds."""
 
     def __init__(self, root: Path) -> None:
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        self._kept = (
-            (Path(base) if base.startswith("/") else Path.home() / ".cache") / "virtfix" / "capabilities"
-        )
+        self._kept = cache_folder("capabilities")
         self._used = root / "cache" / "qemu" / "capabilities"
         with contextlib.suppress(OSError):
             shutil.copytree(self._kept, self._used)

@@ -108,7 +108,7 @@ def run(paths: list[str], settings: Settings, how: How) -> Exit:
 def _boot(how: How) -> tuple[Boot, Boot] | None:
     """Return what a legacy and a modern guest boot, None where none is wanted. Raises VirtfixError."""
     if bool(how.kernel) != bool(how.initrd):
-        raise VirtfixError("usage.kernel", "--kernel and --initrd go together")
+        raise VirtfixError("usage.kernel", "--guest-kernel and --guest-initrd go together")
     if not how.boot_guest and not how.kernel:
         return None
     kernel, initrd = how.kernel, how.initrd

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fixer.domain.document import Node
     from fixer.domain.model import Domain
 
-IMAGE_SECTOR = 512
 # 1 MiB; each further disk is 4 KiB larger, so that a guest can tell them apart by size.
 FIRST_IMAGE, IMAGE_STEP = 1 << 20, 1 << 12
 # Debian's OVMF and a kernel with its initramfs need more than 128 MiB; PCI windows do not depend on it.

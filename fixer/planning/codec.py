@@ -35,8 +35,8 @@ def encode_plan(plan: Plan, source: str) -> dict[str, Any]:
             "builds": list(plan.guest.builds),
         },
         "status": status(plan),
-        "findings": [_finding(finding) for finding in plan.findings],
-        "unresolved": [_finding(finding) for finding in plan.unresolved],
+        "findings": [encode_finding(finding) for finding in plan.findings],
+        "unresolved": [encode_finding(finding) for finding in plan.unresolved],
         "changes": [_change(change) for change in plan.changes],
         "consequences": [
             {"code": item.code, "devices": list(item.devices), "text": item.text}
@@ -54,7 +54,8 @@ def status(plan: Plan) -> str:
     return "pending" if plan.pending else "unchanged"
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def encode_finding(finding: Finding) -> dict[str, Any]:
+    """Return a finding as JSON values."""
     return {
         "code": finding.code.value,
         "severity": finding.severity.value,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fixer.domain.devices import short_address
 from fixer.errors import printable
 from fixer.planning.audit import WRONG, Verdict
+from fixer.planning.codec import encode_finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -135,16 +136,7 @@ def values(audit: Audit) -> dict[str, Any]:
 def _look_json(look: Look | None) -> dict[str, Any] | None:
     if look is None:
         return None
-    findings = [
-        {
-            "code": finding.code.value,
-            "severity": finding.severity.value,
-            "device": finding.device,
-            "why": finding.why,
-            "evidence": finding.evidence,
-        }
-        for finding in look.findings
-    ]
+    findings = [encode_finding(finding) for finding in look.findings]
     return {"by": look.by, "findings": findings}
 
 

@@ -35,3 +35,15 @@ def oracle() -> object:
     if reason:
         pytest.skip(reason)
     return libvirt_oracle
+
+
+@pytest.fixture(scope="session")
+def bootable() -> None:
+    """Skip the test where no guest can be booted; fail it where VIRTFIX_REQUIRE_REAL is set."""
+    import legacy_guest
+
+    lacking = legacy_guest.why_unavailable()
+    if lacking and os.environ.get("VIRTFIX_REQUIRE_REAL"):
+        pytest.fail(lacking)
+    if lacking:
+        pytest.skip(lacking)

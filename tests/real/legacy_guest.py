@@ -31,6 +31,7 @@ import libvirt
 from lxml import etree
 
 from fixer.adapters import guest_image
+from fixer.adapters.qemu_bench import QEMU_CONF
 from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:
@@ -47,18 +48,6 @@ END: Final = "VIRTFIX-END"
 
 OVMF_CODE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS: Final = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
-
-QEMU_CONF: Final = """\
-security_driver = "none"
-security_default_confined = 0
-user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
-namespaces = [ ]
-cgroup_controllers = [ ]
-stdio_handler = "file"
-"""
 
 GUARD: Final = """\
 cat >/dev/null

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,21 +10,12 @@ import pytest
 legacy_guest = pytest.importorskip("legacy_guest")  # needs libvirt-python
 from fixer.adapters import guest_image  # noqa: E402
 
-pytestmark = [pytest.mark.real, pytest.mark.boot]
+pytestmark = [pytest.mark.real, pytest.mark.boot, pytest.mark.usefixtures("bootable")]
 
 MAC = "52:54:00:12:34:56"
 # (bus, slot) of: target vda, target vdb, NIC, balloon. vdb sits in front of vda, so the guest swaps their names.
 INTEGRATED = ((0, 5), (0, 4), (0, 6), (0, 7))
 ON_ROOT_PORTS = ((2, 0), (1, 0), (3, 0), (4, 0))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _able() -> None:
-    lacking = legacy_guest.why_unavailable()
-    if lacking and os.environ.get("VIRTFIX_REQUIRE_REAL"):
-        pytest.fail(lacking)
-    if lacking:
-        pytest.skip(lacking)
 
 
 def domain(*, machine: str, uefi: bool, places: tuple[tuple[int, int], ...]) -> str:

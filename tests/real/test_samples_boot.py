@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 legacy_guest = pytest.importorskip("legacy_guest")  # needs libvirt-python
 import oracle as libvirt_oracle  # noqa: E402 - behind the check for libvirt
 
-pytestmark = [pytest.mark.real, pytest.mark.boot]
+pytestmark = [pytest.mark.real, pytest.mark.boot, pytest.mark.usefixtures("bootable")]
 
 WISHES: dict[str, dict[str, Any]] = {
     "integrated": {"strategy": "integrated"},
@@ -38,15 +37,6 @@ def grouped(sample: str, *rest: str) -> Any:
     """Keep the boots of one sample in one process, where its original is booted once."""
     mark = pytest.mark.xdist_group(f"boot {sample}")
     return pytest.param(sample, *rest, marks=mark, id=" ".join((sample, *rest)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _able() -> None:
-    lacking = legacy_guest.why_unavailable()
-    if lacking and os.environ.get("VIRTFIX_REQUIRE_REAL"):
-        pytest.fail(lacking)
-    if lacking:
-        pytest.skip(lacking)
 
 
 @cache

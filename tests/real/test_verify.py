@@ -23,21 +23,12 @@ legacy_guest = pytest.importorskip("legacy_guest")  # needs libvirt-python
 if TYPE_CHECKING:
     from types import ModuleType
 
-pytestmark = [pytest.mark.real, pytest.mark.boot]
+pytestmark = [pytest.mark.real, pytest.mark.boot, pytest.mark.usefixtures("bootable")]
 SAMPLES: Final = helpers.ROOT / "samples"
 # The guest of each, where the file does not name it.
 GUESTS: Final = {"handwritten-noaddr": ("--os", "centos6.10")}
 BIOS: Final = "debian7-bridge"
 EVERY: Final = sorted(path.stem for path in SAMPLES.glob("*.xml"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _able() -> None:
-    lacking = legacy_guest.why_unavailable()
-    if lacking and os.environ.get("VIRTFIX_REQUIRE_REAL"):
-        pytest.fail(lacking)
-    if lacking:
-        pytest.skip(lacking)
 
 
 def start(*arguments: str, **given: Any) -> subprocess.Popen[str]:
