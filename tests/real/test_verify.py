@@ -71,6 +71,19 @@ def test_before_and_after_are_told_as_the_oracle_has_them(sample: str, oracle: M
     assert len(states) == (2 if missed else 1)
 
 
+@pytest.mark.parametrize("strategy", ["integrated", "bridge", "transitional", "override"])
+@pytest.mark.parametrize(
+    "sample", [*GUESTS, "debian7-bridge", "many-disks-q35", "rhel6-q35-ovmf", "windows2008r2-q35"]
+)
+def test_every_strategy_ends_in_devices_that_answer(sample: str, strategy: str) -> None:
+    """The guest's own view of each of these is in test_samples_boot.py."""
+    path = str(SAMPLES / f"{sample}.xml")
+    code, (state,) = told(path, "--after", "--strategy", strategy, *GUESTS.get(sample, ()))
+    assert code == 0
+    assert {one["verdict"] for one in state["devices"]} == {"pass"}
+    assert all(one["expected"] == one["seen"] for one in state["devices"])
+
+
 @pytest.mark.parametrize("sample", [BIOS, "rhel6-q35-ovmf"])
 def test_what_is_told_is_what_a_guest_finds(sample: str) -> None:
     """The table and the guest are two witnesses: neither hears the other."""
