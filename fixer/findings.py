@@ -29,6 +29,13 @@ class Code(Enum):
     IO_WINDOWS = "VF006"
     HIDDEN_FUNCTION = "VF007"
     TARGET_LACKS = "VF008"
+    NO_UEFI = "VF009"
+    NO_CONVERSION = "VF010"
+    NO_AHCI = "VF011"
+    RAW_ARGUMENT = "VF012"
+    PCI_HOLE64 = "VF013"
+    KEEPS_BIOS = "VF014"
+    UEFI_MACHINE = "VF015"
 
 
 class Finding(NamedTuple):
@@ -143,5 +150,59 @@ PAGES: dict[Code, Page] = {
         "Choose another host, a machine type that it has, or install what it lacks. Where the host has no "
         "virtio-transitional models, virtfix uses another remedy by itself.",
         "libvirt docs/formatdomaincaps.rst, docs/formatcaps.rst",
+    ),
+    Code.NO_UEFI: Page(
+        "The guest can not boot by UEFI, and the domain is defined so",
+        "The firmware of the domain is OVMF, and the policy says that this operating system has no UEFI boot "
+        "loader. It finds no disk to boot from, whatever its drivers.",
+        "Take <loader>, <nvram> and firmware='efi' out of <os>, so that SeaBIOS starts the guest. If it does boot by "
+        "UEFI, say so in a policy of your own (uefi: yes).",
+        "UEFI specification 2.10, section 3.5; policies/guests",
+    ),
+    Code.NO_CONVERSION: Page(
+        "The domain can not be converted to the machine type that was asked for",
+        "Something that the guest needs does not exist on the other machine: an IDE disk whose guest has no driver "
+        "for SATA, a PCI controller that only one board has, a place on the root bus. Nothing is changed.",
+        "Give the guest the driver first (for Windows: boot once with a disk on a SATA controller), move the disk "
+        "to a bus that it drives, or leave the domain on its machine type.",
+        "QEMU docs/system/i386/pc.rst; Microsoft KB 922976",
+    ),
+    Code.NO_AHCI: Page(
+        "A disk moves from IDE to SATA, and nobody knows whether the guest has the driver",
+        "Q35 has no IDE. The disk keeps its target name and its place in the order, on the SATA controller of the "
+        "chipset (00:1f.2). A guest without an AHCI driver, or with one that is not loaded at boot, does not find it.",
+        "Look into the guest: Linux needs the module ahci in its initramfs, Windows Vista and 7 the service msahci "
+        "with Start=0. For a hard disk do this before the conversion.",
+        "QEMU hw/i386/pc_q35.c; Microsoft KB 922976",
+    ),
+    Code.RAW_ARGUMENT: Page(
+        "An argument that goes past libvirt names a bus of the old machine",
+        "qemu:commandline holds an argument with bus=pci.0, the root bus of i440FX. On Q35 that bus is called pcie.0: "
+        "QEMU does not start. virtfix does not rewrite what it does not understand.",
+        "Change bus=pci.0 to bus=pcie.0 in that argument, and see that its address is free.",
+        "QEMU hw/i386/pc_q35.c, hw/pci-host/q35.c",
+    ),
+    Code.PCI_HOLE64: Page(
+        "The guest may stumble over the 64-bit PCI window of Q35",
+        "32-bit Windows up to 7 is reported to stop, or to lose devices, where the machine offers PCI memory above "
+        "4 GiB. Q35 does so by default, i440FX as well but with less in it.",
+        "If the guest stops: <pcihole64 unit='KiB'>0</pcihole64> in the pcie-root controller, or through "
+        "qemu:commandline -global q35-pcihost.x-pci-hole64-fix=off.",
+        "libvirt docs/formatdomain.rst, <pcihole64>; QEMU hw/pci-host/q35.c",
+    ),
+    Code.KEEPS_BIOS: Page(
+        "The domain keeps BIOS, though UEFI was asked for",
+        "A guest that was installed under BIOS boots by UEFI only if its operating system can, and if its disk has an "
+        "EFI system partition with a boot loader. One of both is not known, so the firmware stays as it is.",
+        "Make the EFI system partition in the guest first, then say so by --esp or by an inspection report "
+        "(--inspection) that shows /boot/efi.",
+        "UEFI specification 2.10, section 13.3; virt-inspector(1)",
+    ),
+    Code.UEFI_MACHINE: Page(
+        "The machine type is older than UEFI on Q35 wants",
+        "OVMF on Q35 needs at least pc-q35-2.4, on RHEL hosts pc-q35-rhel7.3.0; Red Hat prefers pc-q35-rhel7.4.0 or "
+        "newer.",
+        "Name a newer machine type: --machine q35=pc-q35-rhel7.6.0.",
+        "the Q35 and OVMF notes of RHEL 7.4; QEMU hw/i386/pc_q35.c",
     ),
 }

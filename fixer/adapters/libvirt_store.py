@@ -118,6 +118,13 @@ class LibvirtStore:
             raise self.failed(error, "asking for its capabilities") from None
         return merged(found, read_target(answer.encode(), self.uri)._replace(only=""))
 
+    def machines(self) -> Target:
+        """Return the machine types of this host, which a reader may ask for too. Raises VirtfixError."""
+        try:
+            return read_target(self._connection.getCapabilities().encode(), self.uri)
+        except self._libvirt.libvirtError as error:
+            raise self.failed(error, "asking for its machine types") from None
+
     def state(self, uuid: str) -> State:
         """Return what a domain is doing. Raises VirtfixError."""
         libvirt, domain = self._libvirt, self.domain(uuid)

@@ -18,12 +18,17 @@ from fixer.cli.options import (
     Connect,
     Detailed,
     Domains,
+    DriverBound,
+    Esp,
+    Firmware,
     GuestAgent,
     Hotplug,
     Inspection,
     Jobs,
     JsonL,
     Kernel,
+    Layout,
+    Machine,
     Mapping,
     MaybeFiles,
     Negotiated,
@@ -31,6 +36,7 @@ from fixer.cli.options import (
     OsinfoDb,
     Policy,
     Recursive,
+    Staged,
     State,
     Strategy,
     TargetCapabilities,
@@ -98,6 +104,12 @@ def plan(
     policy: Policy = None,
     strategy: Strategy = None,
     hotplug: Hotplug = None,
+    machine: Machine = "",
+    firmware: Firmware = "",
+    esp: Esp = False,
+    layout: Layout = "keep",
+    staged: Staged = False,
+    driver_bound: DriverBound = False,
     target_capabilities: TargetCapabilities = "",
     format_: Annotated[
         str, typer.Option("--format", "-f", metavar="text|diff|xml|json", help="What to print.")
@@ -106,6 +118,12 @@ def plan(
         bool, typer.Option("--explain", help="Show every remedy with its price or refusal.")
     ] = False,
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="Save the plan as JSON.")] = "",
+    fixups: Annotated[
+        str,
+        typer.Option(
+            "--fixups", metavar="DIR", help="Write what guests need where names change, each in a folder."
+        ),
+    ] = "",
     detailed_exitcode: Detailed = False,
     jobs: Jobs = 0,
     recursive: Recursive = False,
@@ -128,6 +146,12 @@ def plan(
         policy=policy,
         strategy=strategy,
         hotplug=hotplug,
+        machine=machine,
+        firmware=firmware,
+        esp=esp,
+        layout=layout,
+        staged=staged,
+        driver_bound=driver_bound,
         explain=explain,
         target=target_capabilities,
     )
@@ -148,6 +172,7 @@ def plan(
         explain=explain,
         save=bool(out),
         validate=validate,
+        fixups=fixups,
     )
     raise typer.Exit(command.run(paths, wanted, view, out=out, jobs=jobs, detailed=detailed_exitcode))
 
@@ -250,6 +275,12 @@ def apply(
     policy: Policy = None,
     strategy: Strategy = None,
     hotplug: Hotplug = None,
+    machine: Machine = "",
+    firmware: Firmware = "",
+    esp: Esp = False,
+    layout: Layout = "keep",
+    staged: Staged = False,
+    driver_bound: DriverBound = False,
     target_capabilities: TargetCapabilities = "",
     format_: TextOrJson = "text",
     jsonl: JsonL = False,
@@ -282,6 +313,12 @@ def apply(
         policy=policy,
         strategy=strategy,
         hotplug=hotplug,
+        machine=machine,
+        firmware=firmware,
+        esp=esp,
+        layout=layout,
+        staged=staged,
+        driver_bound=driver_bound,
         target=target_capabilities,
     )
     if to_files:
@@ -393,6 +430,12 @@ def verify(
     policy: Policy = None,
     strategy: Strategy = None,
     hotplug: Hotplug = None,
+    machine: Machine = "",
+    firmware: Firmware = "",
+    esp: Esp = False,
+    layout: Layout = "keep",
+    staged: Staged = False,
+    driver_bound: DriverBound = False,
     format_: TextOrJson = "text",
     recursive: Recursive = False,
     color: Color = "auto",
@@ -411,6 +454,12 @@ def verify(
         policy=policy,
         strategy=strategy,
         hotplug=hotplug,
+        machine=machine,
+        firmware=firmware,
+        esp=esp,
+        layout=layout,
+        staged=staged,
+        driver_bound=driver_bound,
     )
     if before + after + both > 1:
         raise VirtfixError("usage.state", "give one of --before, --after and --both")
@@ -591,19 +640,22 @@ def rollback(
 
 @app.command()
 def resume(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run that was cut off.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run that was cut off, or its first step.")],
+    driver_bound: DriverBound = False,
     format_: TextOrJson = "text",
     jsonl: JsonL = False,
     state_dir: State = "",
     wait: Wait = 0,
     detailed_exitcode: Detailed = False,
 ) -> None:
-    """Finish a run that was cut off."""
+    """Finish a run that was cut off; with --driver-bound: take step 2 of a staged run."""
     choice("--format", format_, ("text", "json"))
     from fixer.cli import runs as command  # noqa: PLC0415
     from fixer.cli.redefine import Wishes  # noqa: PLC0415
 
     wishes = Wishes(yes=True, form="jsonl" if jsonl else format_, wait=wait, state=state_dir)
+    if driver_bound:
+        raise typer.Exit(command.next_step(run, wishes, detailed=detailed_exitcode))
     raise typer.Exit(command.resume(run, wishes, detailed=detailed_exitcode))
 
 
@@ -624,6 +676,12 @@ def topology(
     policy: Policy = None,
     strategy: Strategy = None,
     hotplug: Hotplug = None,
+    machine: Machine = "",
+    firmware: Firmware = "",
+    esp: Esp = False,
+    layout: Layout = "keep",
+    staged: Staged = False,
+    driver_bound: DriverBound = False,
     color: Color = "auto",
 ) -> None:
     """Draw the PCI tree as the guest numbers it."""
@@ -641,6 +699,12 @@ def topology(
         policy=policy,
         strategy=strategy,
         hotplug=hotplug,
+        machine=machine,
+        firmware=firmware,
+        esp=esp,
+        layout=layout,
+        staged=staged,
+        driver_bound=driver_bound,
     )
     from fixer.cli import topology as command  # noqa: PLC0415
 

@@ -95,6 +95,31 @@ TargetCapabilities = Annotated[
     ),
 ]
 
+# What to convert to.
+Machine = Annotated[
+    str,
+    typer.Option(
+        "--machine", metavar="q35|pc[=TYPE]", help="Convert to this machine; devices keep their places."
+    ),
+]
+Firmware = Annotated[
+    str, typer.Option("--firmware", metavar="bios|efi", help="Convert to this firmware, where the guest can.")
+]
+Esp = Annotated[bool, typer.Option("--esp", help="The guest's disk has an EFI system partition.")]
+Layout = Annotated[
+    str,
+    typer.Option(
+        "--layout", metavar="keep|ports", help="Of a conversion to q35: places kept, or root ports."
+    ),
+]
+
+Staged = Annotated[
+    bool, typer.Option("--staged", help="Convert in two steps where the guest must meet a driver first.")
+]
+DriverBound = Annotated[
+    bool, typer.Option("--driver-bound", help="The guest has run with the driver: go on to step 2.")
+]
+
 # How to run.
 Detailed = Annotated[
     bool, typer.Option("--detailed-exitcode", help="Exit 3: changes pending; 4: unresolved.")
@@ -140,6 +165,12 @@ def settings(
     hotplug: list[str] | None = None,
     explain: bool = False,
     target: str = "",
+    machine: str = "",
+    firmware: str = "",
+    esp: bool = False,
+    layout: str = "keep",
+    staged: bool = False,
+    driver_bound: bool = False,
 ) -> Settings:
     """Return options as settings. Raises VirtfixError for a value that an option does not take."""
     from fixer.cli.wiring import Settings, driver_kinds  # noqa: PLC0415 - commands load what they use
@@ -147,6 +178,12 @@ def settings(
 
     choice("--assume", assume, ("legacy", "modern"))
     choice("--strategy", strategy, REMEDIES)
+    choice("--firmware", firmware or None, ("bios", "efi"))
+    choice("--layout", layout, ("keep", "ports"))
+    if machine:
+        from fixer.conversion.machine_type import read_wanted  # noqa: PLC0415
+
+        read_wanted(machine)
     kinds = tuple(kind for part in hotplug or () for kind in part.split(",") if kind)
     driver_kinds(kinds)
     return Settings(
@@ -167,6 +204,12 @@ def settings(
         time.strftime("%Y-%m-%d"),
         tuple(connect or ()),
         target,
+        machine,
+        firmware,
+        esp,
+        layout,
+        staged,
+        driver_bound,
     )
 
 

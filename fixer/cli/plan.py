@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fixer.cli import batch, sources
@@ -32,6 +33,7 @@ class View(NamedTuple):
     explain: bool
     save: bool
     validate: bool
+    fixups: str = ""  # where to write what the guests need
 
 
 def run(paths: list[str], settings: Settings, view: View, *, out: str, jobs: int, detailed: bool) -> Exit:
@@ -85,18 +87,40 @@ def _one(request: Request, path: str, settings: Settings, view: View) -> Outcome
             from fixer.adapters.schema_check import validate  # noqa: PLC0415 - only where asked for
 
             validate(plan.result)
+        written = _write_fixups(plan, path, view.fixups) if view.fixups else ""
     except VirtfixError as error:
         failed = batch.failure(path, error)
         saved = _failed_json(path, error) if view.format == "json" or view.save else ""
         return failed._replace(saved=saved, output=saved.encode() if view.format == "json" else b"")
     saved = _json(plan, path) if view.format == "json" or view.save else ""
-    return Outcome(
-        path,
-        status(plan),
-        _rendered(plan, path, view, saved),
-        notes(plan, path) if view.format in {"diff", "xml"} or view.compact else "",
-        saved,
-    )
+    told = notes(plan, path) if view.format in {"diff", "xml"} or view.compact else ""
+    return Outcome(path, status(plan), _rendered(plan, path, view, saved), told + written, saved)
+
+
+def _write_fixups(plan: Plan, path: str, folder: str) -> str:
+    """Write what the guest needs into a folder called after its UUID; return the line that says so.
+
+    Raises VirtfixError.
+    """
+    from uuid import UUID  # noqa: PLC0415 - one option needs it
+
+    from fixer.adapters import file_store  # noqa: PLC0415
+    from fixer.report.fixups import fixups  # noqa: PLC0415
+
+    files = fixups(plan)
+    if not files:
+        return ""
+    try:  # the domain's own text never makes a path
+        name = str(UUID(plan.domain.uuid))
+    except ValueError:
+        name = plan.digest_before.removeprefix("sha256:")[:32]
+    place = Path(folder) / name
+    for one in (folder, str(place)):
+        file_store.make_folder(one)
+    for name, text in files.items():
+        file_store.create(str(place / name), text.encode(), like=None, force=True)
+    told = VirtfixError("note", f"{len(files)} files for the guest are in {place}", where=shown(path))
+    return f"virtfix: {told}\n"
 
 
 def plan_source(path: str, request: Request, settings: Settings) -> Plan:
@@ -104,7 +128,7 @@ def plan_source(path: str, request: Request, settings: Settings) -> Plan:
     domain = read_domain(sources.read(path, settings))
     seen = sources.seen(path, domain, settings)
     try:
-        return make_plan(domain, request, seen)
+        return make_plan(domain, sources.for_host(request, path, settings), seen)
     except ProofError as error:
         raise our_bug(error) from error
 

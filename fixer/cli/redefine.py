@@ -130,7 +130,8 @@ def absolute(settings: Settings) -> Settings:
 def planned_now(reference: DomainRef, request: Request, settings: Settings) -> Job:
     def make(data: bytes) -> Plan:
         domain = read_domain(data)
-        return proved(lambda: make_plan(domain, request, sources.seen(reference, domain, settings)))
+        asked = sources.for_host(request, reference, settings)
+        return proved(lambda: make_plan(domain, asked, sources.seen(reference, domain, settings)))
 
     return Job(reference, Target(reference.uuid, str(reference)), make)
 

@@ -17,6 +17,7 @@ from fixer.cli.wiring import Settings, build_request, state_dir
 from fixer.errors import VirtfixError, printable
 from fixer.execution.apply import Allowed, Result, Status, Target, apply_one, not_done
 from fixer.execution.journal import (
+    DEFINED,
     ENDED,
     LEFT,
     PLANNED,
@@ -231,6 +232,30 @@ def resume(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
                 f"virtfix: {files} files of the run were not defined: give them to apply again\n"
             )
         return done
+
+
+def next_step(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
+    """Take the second step of a staged run for the domains that took the first; a run of its own.
+
+    Raises VirtfixError.
+    """
+    found = state_dir(wishes.state).find(run)
+    settings, allowed = _settings(found.asked)
+    if found.asked.get("command") != "apply" or not settings.staged or settings.driver_bound:
+        raise VirtfixError(
+            "resume.step",
+            "is no first step of two",
+            where=found.id,
+            hint="virtfix apply --machine q35 --staged makes one",
+        )
+    known = entries(read_events(found.journal()))
+    paths = [
+        DomainRef.of(name, uuid, uri)
+        for uri, uuid, name, _ in _domains(found.asked)
+        if any(entry.uuid == uuid and entry.event == DEFINED for entry in known.values())
+    ]
+    settings = settings._replace(driver_bound=True)
+    return redefine.run(paths, settings, wishes._replace(allowed=allowed), detailed=detailed)
 
 
 def _not_begun(asked: dict[str, Any], known: dict[tuple[str, str], Entry]) -> Iterator[tuple[DomainRef, str]]:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from fixer.adapters.libvirt_store import LibvirtStore
     from fixer.cli.wiring import Settings
     from fixer.domain.model import Domain
+    from fixer.domain.target import Target
     from fixer.guest.clues import Clue, Seen
+    from fixer.planning.planner import Request
 
 
 class DomainRef(str):
@@ -101,6 +103,22 @@ def seen(path: str, domain: Domain, settings: Settings) -> Seen:
     return found
 
 
+def for_host(request: Request, path: str, settings: Settings) -> Request:
+    """Return the request with what the host offers that a domain is defined on, where its machine is to change.
+
+    Files are on the host of --connect, if one is given. Raises VirtfixError.
+    """
+    if not settings.machine or settings.target or not (isinstance(path, DomainRef) or settings.connect):
+        return request
+    uri = (path.uri if isinstance(path, DomainRef) else None) or settings.connect
+    return request._replace(host=_offer(uri))
+
+
+@lru_cache(maxsize=64)
+def _offer(uri: str | None) -> Target:
+    return store(uri, writable=False).machines()
+
+
 _stores: dict[tuple[str | None, bool], LibvirtStore] = {}
 _opening = threading.Lock()  # threads share connections; an embedded driver bears no second one
 
@@ -125,9 +143,10 @@ def _inspected(domain: Domain, settings: Settings) -> Seen:
     A domain's name never makes a path: the names in the directory are compared with it.
     """
     from fixer.adapters.file_store import read_input  # noqa: PLC0415
-    from fixer.guest.clues import MAX_REPORT, Seen, of_inspection  # noqa: PLC0415
+    from fixer.guest.clues import MAX_REPORT, Seen, esp_in_inspection, of_inspection  # noqa: PLC0415
 
     clues: list[Clue] = []
+    esp = ""
     for given in settings.inspections:
         path = given
         if os.path.isdir(given):
@@ -136,8 +155,10 @@ def _inspected(domain: Domain, settings: Settings) -> Seen:
             if not name:
                 continue
             path = os.path.join(given, name)
-        clues += of_inspection(read_input(path, MAX_REPORT), path)
-    return Seen(tuple(clues))
+        report = read_input(path, MAX_REPORT)
+        clues += of_inspection(report, path)
+        esp = esp or esp_in_inspection(report, path)
+    return Seen(tuple(clues), esp=esp)
 
 
 @lru_cache(maxsize=8)

@@ -51,6 +51,12 @@ class Settings(NamedTuple):
     today: str = ""
     connections: tuple[str, ...] = ()  # all of them; ``connect`` is the first
     target: str = ""  # file or URI that says what the host offers
+    machine: str = ""  # what to convert to: q35, q35=NAME, pc, pc=NAME
+    firmware: str = ""  # bios or efi
+    esp: bool = False  # the guest's disk has an EFI system partition
+    layout: str = "keep"  # or ports: where a conversion puts devices that like a port of their own
+    staged: bool = False  # two steps where a driver has to be bound first
+    driver_bound: bool = False  # the owner's word that it is
 
     @property
     def builds(self) -> dict[str, str]:
@@ -115,6 +121,12 @@ def build_request(settings: Settings) -> Request:
         builds=settings.builds,
         today=settings.today,
         target=_target(settings.target) if settings.target else None,
+        machine=settings.machine,
+        firmware=settings.firmware,
+        esp=settings.esp,
+        layout=settings.layout,
+        staged=settings.staged,
+        driver_bound=settings.driver_bound,
     )
 
 

@@ -41,7 +41,15 @@ class AddElement(NamedTuple):
     op: Literal["add-element"] = "add-element"
 
 
-Edit = SetAttribute | SetAddress | AddElement
+class RemoveElement(NamedTuple):
+    """The element ``at``, which reads ``old`` in the source, is taken out."""
+
+    at: str
+    old: str
+    op: Literal["remove-element"] = "remove-element"
+
+
+Edit = SetAttribute | SetAddress | AddElement | RemoveElement
 
 
 class StaleEditError(Exception):
@@ -77,6 +85,11 @@ def splices(domain: Domain, edits: tuple[Edit, ...]) -> list[Splice]:
             writer.set_attribute(node, edit.name, edit.new)
         elif isinstance(edit, SetAddress):
             _set_address(domain, writer, edit)
+        elif isinstance(edit, RemoveElement):
+            node = _node(domain, edit.at)
+            if node.raw.decode("utf-8") != edit.old:
+                raise StaleEditError(f"{edit.at} is not what it was")
+            writer.remove(node)
         elif domain.find(edit.at) is None and edit.at in {"domain/devices", "override", "commandline"}:
             created.setdefault(_name_of(edit), []).append(edit.element)
         else:

@@ -11,7 +11,7 @@ from fixer.domain.document import Document, Node, parse
 from fixer.domain.firmware import read_firmware
 from fixer.domain.implicit import implicit_controllers
 from fixer.domain.machine import Family, read_machine
-from fixer.domain.pci import LPC, Layout
+from fixer.domain.pci import LPC, PIIX_ISA, Layout
 from fixer.domain.placement import place
 
 if TYPE_CHECKING:
@@ -74,8 +74,9 @@ class Domain:
         address = layout.at.get(device)
         if address is None or not address & 7:
             return False
-        # The chipset's slot 1f always has function 0, the LPC bridge.
-        return address & ~7 not in layout.holder and address >> 3 != LPC >> 3
+        # The chipset's own slot always has function 0: the LPC bridge of Q35, the ISA bridge of PIIX3.
+        own = LPC if layout.family is Family.Q35 else PIIX_ISA
+        return address & ~7 not in layout.holder and address >> 3 != own >> 3
 
     @property
     def name(self) -> str:
@@ -142,7 +143,7 @@ class Domain:
     def find(self, ref: str) -> Node | None:
         """Return the element that an edit refers to.
 
-        ``domain``; ``domain/NAME``; ``override``; ``commandline``; a device key; ``KEY/CHILD``; ``override[ALIAS]``,
+        ``domain``; ``domain/NAME``; ``domain/NAME/CHILD``; ``override``; ``commandline``; a device key; ``KEY/CHILD``; ``override[ALIAS]``,
         ``override[ALIAS]/frontend`` or ``override[ALIAS]/PROPERTY`` of <qemu:override>.
         """
         if ref == "domain":
@@ -156,10 +157,15 @@ class Domain:
             return self._find_override(ref, head, child)
         if head == "domain":
             return next((node for node in reversed(self.root.children) if node.name == child), None)
+        if head.startswith("domain/"):
+            parent = self.find(head)
+            return None if parent is None else parent.find(child)
         device = self.by_key.get(head)
         if device is None or device.node is None:
             return None
-        return device.address_node if child == "address" else device.node.find(child)
+        if child == "address" and device.address_node is not None:
+            return device.address_node
+        return device.node.find(child)
 
     def _find_override(self, ref: str, head: str, child: str) -> Node | None:
         alias = (ref if ref.endswith("]") else head)[len("override[") : -1]
@@ -172,6 +178,11 @@ class Domain:
         if child == "frontend":
             return next((node for node in device.children if node.name.endswith(":frontend")), None)
         return next((node for node in device.iter() if node.attrs.get("name") == child), None)
+
+    def raw_arguments(self) -> list[Node]:
+        """Return the arguments of <qemu:commandline> that have a value."""
+        found = self.qemu("commandline")
+        return [] if found is None else [node for node in found.children if "value" in node.attrs]
 
     def qemu(self, local: str) -> Node | None:
         """Return the first element of libvirt's QEMU namespace of that name, whatever its prefix."""

@@ -9,6 +9,8 @@ from fixer.domain.machine import family_of
 from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fixer.domain.document import Node
 
 # QEMU's x86 targets; a <guest> of another architecture says nothing here.
@@ -21,7 +23,8 @@ class Target(NamedTuple):
 
     ``machines`` are names and aliases; ``only`` is the one machine type that domain capabilities are about;
     ``firmware`` holds bios and efi; ``models`` those of virtio disks; ``libvirt`` and ``qemu`` are versions as
-    libvirt writes them (8.2.0 is 8002000).
+    libvirt writes them (8.2.0 is 8002000). ``aliases`` maps an alias of a machine type to the type that it stands
+    for; ``loaders`` are the firmware images that it names.
     """
 
     where: str
@@ -31,6 +34,8 @@ class Target(NamedTuple):
     models: frozenset[str] = frozenset()
     libvirt: int = 0
     qemu: int = 0
+    aliases: Mapping[str, str] = {}
+    loaders: tuple[str, ...] = ()
 
     def offers_machine(self, name: str) -> bool:
         """Whether a machine type is offered; an alias is offered where one of its family is."""
@@ -66,17 +71,16 @@ def merged(one: Target, other: Target) -> Target:
 
 
 def _of_host(root: Node, where: str) -> Target:
-    machines = {
-        name
+    nodes = [
+        node
         for guest in root.findall("guest")
         for arch in guest.findall("arch")
         if arch.attrs.get("name") in _X86
         for node in arch.iter()
-        if node.name == "machine"
-        for name in (node.text, node.attrs.get("canonical", ""))
-        if name
-    }
-    return Target(where, frozenset(machines))
+        if node.name == "machine" and node.text
+    ]
+    aliases = {node.text: node.attrs["canonical"] for node in nodes if node.attrs.get("canonical")}
+    return Target(where, frozenset({*(node.text for node in nodes), *aliases.values()}), aliases=aliases)
 
 
 def _of_domain(root: Node, where: str) -> Target:
@@ -86,6 +90,7 @@ def _of_domain(root: Node, where: str) -> Target:
     loader = os_node.find("loader") if os_node is not None else None
     if "pflash" in _values(loader, "type"):
         firmware |= {"efi"}
+    images = () if loader is None else tuple(node.text for node in loader.findall("value") if node.text)
     devices = root.find("devices")
     disk = devices.find("disk") if devices is not None else None
     return Target(
@@ -93,6 +98,7 @@ def _of_domain(root: Node, where: str) -> Target:
         only=machine.text if machine is not None else "",
         firmware=firmware,
         models=_values(disk, "model"),
+        loaders=images,
     )
 
 

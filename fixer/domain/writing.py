@@ -17,29 +17,33 @@ _PLAIN = re.compile(r"[A-Za-z0-9 ._:/-]*")
 
 
 class Element:
-    """New XML as data: an element with its attributes and children, not yet in anybody's style."""
+    """New XML as data: an element with its attributes and children or its text, not yet in anybody's style."""
 
-    __slots__ = ("attrs", "children", "name")
+    __slots__ = ("attrs", "children", "name", "text")
 
-    def __init__(self, name: str, attrs: dict[str, str], children: tuple[Element, ...] = ()) -> None:
+    def __init__(
+        self, name: str, attrs: dict[str, str], children: tuple[Element, ...] = (), text: str = ""
+    ) -> None:
         self.name = name
         self.attrs = attrs
         self.children = children
+        self.text = text
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Element) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
-        return hash((self.name, tuple(self.attrs.items()), self.children))
+        return hash((self.name, tuple(self.attrs.items()), self.children, self.text))
 
     def __repr__(self) -> str:
-        return f"Element({self.name!r}, {self.attrs!r}, {self.children!r})"
+        return f"Element({self.name!r}, {self.attrs!r}, {self.children!r}, {self.text!r})"
 
     def to_json(self) -> dict[str, object]:
         return {
             "name": self.name,
             "attrs": self.attrs,
             "children": [child.to_json() for child in self.children],
+            **({"text": self.text} if self.text else {}),
         }
 
 
@@ -61,6 +65,7 @@ class Writer:
         self._document = document
         self._attributes: dict[Node, dict[str, str | None]] = {}
         self._children: dict[Node, list[Element]] = {}
+        self._removed: list[Node] = []
 
     def set_attribute(self, node: Node, name: str, value: str | None) -> None:
         self._attributes.setdefault(node, {})[name] = value
@@ -68,8 +73,13 @@ class Writer:
     def add_child(self, parent: Node, element: Element) -> None:
         self._children.setdefault(parent, []).append(element)
 
+    def remove(self, node: Node) -> None:
+        """Take an element out, with the line that it stands on where nothing else does."""
+        self._removed.append(node)
+
     def splices(self) -> list[Splice]:
-        found: list[Splice] = []
+        source = self._document.source
+        found = [Splice(node.start - len(_lead(source, node)), node.end, b"") for node in self._removed]
         for node, changes in self._attributes.items():
             found += self._attribute_splices(node, changes)
         for parent, elements in self._children.items():
@@ -172,6 +182,8 @@ def _render(element: Element, lead: bytes, unit: bytes, quote: str) -> bytes:
     )
     head = lead + b"<" + element.name.encode() + attrs
     if not element.children:
+        if element.text:
+            return head + b">" + _escape(element.text, quote) + b"</" + element.name.encode() + b">"
         return head + b"/>"
     inner = b"".join(_render(child, lead + unit if lead else b"", unit, quote) for child in element.children)
     return head + b">" + inner + lead + b"</" + element.name.encode() + b">"

@@ -9,11 +9,16 @@ from fixer.domain.devices import format_address
 from fixer.domain.model import read_domain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fixer.domain.devices import Device
     from fixer.domain.document import Node
     from fixer.domain.model import Domain
+
+# Part of every Q35 machine; libvirt from 9.1.0 on writes it down (qemuDomainDefAddImplicitWatchdog).
+_ADDED = frozenset({"watchdog[itco]"})
+# What libvirt from 8.6 on writes beside firmware='efi' when it chooses the image (qemuFirmwareFillDomain).
+_CHOSEN = frozenset({"loader", "nvram", "firmware"})
 
 Form = tuple[str, tuple[tuple[str, str], ...], str, tuple["Form", ...]]
 
@@ -85,7 +90,7 @@ def _devices(ours: Domain, theirs: Domain) -> Iterator[str]:
         filled = _FILLED_IN_PCI_CONTROLLERS if _is_pci_controller(device) else _FILLED
         if _form(device.node, filled) != _form(other.node, filled):
             yield f"{key} differs"
-    extra = [key for key in theirs.by_key if key not in ours.by_key]
+    extra = [key for key in theirs.by_key if key not in ours.by_key and key not in _ADDED]
     if extra:
         yield f"{', '.join(extra)} appeared"
 
@@ -97,18 +102,24 @@ def _is_pci_controller(device: Device) -> bool:
 def _parts(ours: Node, theirs: Node) -> Iterator[tuple[str, object, object]]:
     """Yield what is beside the devices, by name."""
     same = {child.raw for child in ours.children} & {child.raw for child in theirs.children}
-    left, right = _by_name(ours, same), _by_name(theirs, same)
+    os_node = ours.find("os")
+    chosen = os_node is not None and os_node.attrs.get("firmware") == "efi" and os_node.find("loader") is None
+    left_out = {"os": _CHOSEN} if chosen else {}
+    left, right = _by_name(ours, same, left_out), _by_name(theirs, same, left_out)
     for name in {**left, **right}:
         if name != "devices":
             yield name, left.get(name), right.get(name)
 
 
-def _by_name(root: Node, same: set[bytes]) -> dict[str, Counter[Form]]:
-    """Return the forms of what is not the same to the byte, by name."""
+def _by_name(
+    root: Node, same: set[bytes], left_out: Mapping[str, frozenset[str]]
+) -> dict[str, Counter[Form]]:
+    """Return the forms of what is not the same to the byte, by name; without what libvirt fills in."""
     found: dict[str, Counter[Form]] = {}
     for child in root.children:
         if child.name != "devices" and child.raw not in same:
-            found.setdefault(_local(child.name), Counter())[_form(child, frozenset())] += 1
+            name = _local(child.name)
+            found.setdefault(name, Counter())[_form(child, left_out.get(name, frozenset()))] += 1
     return found
 
 

@@ -42,16 +42,20 @@ class Clue(NamedTuple):
 class Seen(NamedTuple):
     """What was learnt of a domain beside its XML: an inspection, the answers of the running guest.
 
-    ``remarks`` say what could not be learnt, and why.
+    ``remarks`` say what could not be learnt, and why; ``esp`` names what shows an EFI system partition.
     """
 
     clues: tuple[Clue, ...] = ()
     observation: Observation | None = None
     remarks: tuple[str, ...] = ()
+    esp: str = ""
 
     def plus(self, other: Seen) -> Seen:
         return Seen(
-            self.clues + other.clues, other.observation or self.observation, self.remarks + other.remarks
+            self.clues + other.clues,
+            other.observation or self.observation,
+            self.remarks + other.remarks,
+            self.esp or other.esp,
         )
 
 
@@ -199,6 +203,17 @@ def of_inspection(data: bytes, where: str) -> tuple[Clue, ...]:
             "inspection.empty", "names no operating system", where=where, hint="inspect the guest's disks"
         )
     return clues
+
+
+def esp_in_inspection(data: bytes, where: str) -> str:
+    """Return what shows that the guest mounts an EFI system partition, '' where its report shows none."""
+    root = parse(data, root="operatingsystems", limit=MAX_REPORT).root
+    shown = any(node.name == "mountpoint" and node.text in _ESP_PLACES for node in root.iter())
+    return f"the inspection report {where}" if shown else ""
+
+
+# Where Linux distributions mount it (Boot Loader Specification, "Mount Points").
+_ESP_PLACES = frozenset({"/boot/efi", "/efi"})
 
 
 def _inspected(node: Node, where: str) -> Clue:

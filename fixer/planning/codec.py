@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fixer.domain.devices import Address, format_address
-from fixer.domain.edits import AddElement, Edit, SetAddress, SetAttribute
+from fixer.domain.edits import AddElement, Edit, RemoveElement, SetAddress, SetAttribute
 from fixer.domain.writing import Element
 from fixer.errors import VirtfixError
 from fixer.planning.plan import FORMAT, TOOL
 
 if TYPE_CHECKING:
+    from fixer.domain.model import Domain
     from fixer.findings import Finding
     from fixer.planning.plan import Change, Plan
 
@@ -23,11 +24,7 @@ def encode_plan(plan: Plan, source: str) -> dict[str, Any]:
         "source": source,
         "domain": {"name": plan.domain.name, "uuid": plan.domain.uuid},
         "digest": {"before": plan.digest_before, "after": plan.digest_after},
-        "machine": {
-            "type": plan.domain.machine.name,
-            "family": plan.domain.machine.family.value,
-            "firmware": plan.domain.firmware.kind,
-        },
+        "machine": {**_machine(plan.domain), "after": _machine(plan.after)},
         "guest": plan.guest._asdict()
         | {
             "evidence": list(plan.guest.evidence),
@@ -43,7 +40,16 @@ def encode_plan(plan: Plan, source: str) -> dict[str, Any]:
             for item in plan.consequences
         ],
         "skips": [skip._asdict() for skip in plan.skips],
+        "forecast": [name._asdict() | {"changes": name.changes} for name in plan.forecast],
         "edits": [encode_edit(edit) for edit in plan.edits],
+    }
+
+
+def _machine(domain: Domain) -> dict[str, str]:
+    return {
+        "type": domain.machine.name,
+        "family": domain.machine.family.value,
+        "firmware": domain.firmware.kind,
     }
 
 
@@ -95,6 +101,8 @@ def encode_edit(edit: Edit) -> dict[str, Any]:
             "new": format_address(edit.new),
             "multifunction": edit.multifunction,
         }
+    if isinstance(edit, RemoveElement):
+        return {"op": edit.op, "at": edit.at, "old": edit.old}
     return {"op": edit.op, "at": edit.at, "key": edit.key, "element": edit.element.to_json()}
 
 
@@ -127,7 +135,16 @@ def _add_element(value: dict[str, Any]) -> Edit:
     return AddElement(_text(value["at"]), _element(value["element"]), _text(value["key"]))
 
 
-_DECODERS = {"set-attribute": _set_attribute, "set-address": _set_address, "add-element": _add_element}
+def _remove_element(value: dict[str, Any]) -> Edit:
+    return RemoveElement(_text(value["at"]), _text(value["old"]))
+
+
+_DECODERS = {
+    "set-attribute": _set_attribute,
+    "set-address": _set_address,
+    "add-element": _add_element,
+    "remove-element": _remove_element,
+}
 
 
 def _text(value: Any) -> str:
@@ -151,4 +168,4 @@ def _element(value: dict[str, Any], depth: int = _DEPTH) -> Element:
         raise ValueError(value["name"])
     attrs = {_text(name): _text(content) for name, content in value["attrs"].items()}
     children = tuple(_element(child, depth - 1) for child in value["children"])
-    return Element(_text(value["name"]), attrs, children)
+    return Element(_text(value["name"]), attrs, children, _text(value.get("text", "")))

@@ -9,6 +9,7 @@ from fixer.domain.document import digest
 from fixer.domain.writing import apply_splices
 
 if TYPE_CHECKING:
+    from fixer.conversion.forecast import Name
     from fixer.domain.edits import Edit
     from fixer.domain.model import Domain
     from fixer.domain.writing import Splice
@@ -62,7 +63,11 @@ class Guest(NamedTuple):
 
 
 class Plan:
-    """A finished plan for one domain. ``after`` is the domain as the edits leave it."""
+    """A finished plan for one domain. ``after`` is the domain as the edits leave it.
+
+    ``forecast`` says what the guest will call its NICs and disks where the machine changes, ``family`` of which
+    family of systems (rhel, windows, ...) the guest is then.
+    """
 
     def __init__(
         self,
@@ -77,6 +82,8 @@ class Plan:
         splices: list[Splice],
         consequences: tuple[Consequence, ...],
         skips: tuple[Skip, ...],
+        forecast: tuple[Name, ...] = (),
+        family: str = "",
     ) -> None:
         self.domain = domain
         self.after = after
@@ -88,6 +95,8 @@ class Plan:
         self.splices = splices
         self.consequences = consequences
         self.skips = skips
+        self.forecast = forecast
+        self.family = family
 
     @property
     def pending(self) -> bool:
@@ -108,3 +117,19 @@ class Plan:
     @property
     def digest_after(self) -> str:
         return digest(self.result)
+
+
+def untouched(domain: Domain, guest: Guest, *skips: Skip, unresolved: tuple[Finding, ...] = ()) -> Plan:
+    """Return a plan that changes nothing; ``unresolved`` are its findings too."""
+    return Plan(
+        domain,
+        domain,
+        guest=guest,
+        findings=unresolved,
+        unresolved=unresolved,
+        changes=(),
+        edits=(),
+        splices=[],
+        consequences=(),
+        skips=skips,
+    )

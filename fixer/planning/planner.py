@@ -16,13 +16,13 @@ from fixer.guest.clues import NOTHING_SEEN, gather, subject_of
 from fixer.guest.identify import identify
 from fixer.planning.consequences import consequences
 from fixer.planning.offering import lacking, offered
-from fixer.planning.plan import Change, Consequence, Guest, Plan
+from fixer.planning.plan import Change, Consequence, Guest, Plan, untouched
 from fixer.planning.prove import ProofError, prove
 from fixer.planning.solve import Choice, Settling, solve
 from fixer.policy.rules import rule_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from fixer.domain.devices import Device
     from fixer.domain.model import Domain
@@ -38,7 +38,11 @@ class Request(NamedTuple):
     """What the user asked for, apart from the domain.
 
     ``builds`` maps kernel and virtio-win to the builds that the owner states; ``today`` is the date
-    (2027-03-31) by which rules of the site end. ``target`` is what the host offers that the domain will run on.
+    (2027-03-31) by which rules of the site end. ``target`` is what the host offers that the domain will run on,
+    ``host`` what the one offers that it is defined on. ``machine`` (q35, q35=NAME, pc, ...) and ``firmware`` (bios,
+    efi) are what it is converted to, '' for neither; ``esp`` says that the guest's disk has an EFI system partition;
+    ``layout`` is keep, or ports for root ports; ``staged`` and ``driver_bound`` are the wishes of a conversion
+    (fixer.conversion.board.Wishes).
     """
 
     knowledge: Knowledge
@@ -49,6 +53,13 @@ class Request(NamedTuple):
     builds: Mapping[str, str] = {}
     today: str = ""
     target: Target | None = None
+    machine: str = ""
+    firmware: str = ""
+    esp: bool = False
+    host: Target | None = None
+    layout: str = "keep"
+    staged: bool = False
+    driver_bound: bool = False
 
 
 def plan_bytes(data: bytes, request: Request, seen: Seen = NOTHING_SEEN) -> Plan:
@@ -64,16 +75,22 @@ def make_plan(domain: Domain, request: Request, seen: Seen = NOTHING_SEEN) -> Pl
     """Plan a domain that was read."""
     identity = who_is(domain, request, seen)
     if not domain.machine.applicable:
-        return _untouched(domain, _guest_value(identity, judged=False), Skip("domain", domain.machine.reason))
+        return untouched(domain, _guest_value(identity, judged=False), Skip("domain", domain.machine.reason))
     ruling = rule_for(request.site, subject_of(domain, identity.id), request.today)
     notes = tuple(Skip("site", note) for note in ruling.notes)
     if ruling.excluded:
-        return _untouched(domain, _guest_value(identity), Skip("domain", ruling.excluded), *notes)
+        return untouched(domain, _guest_value(identity), Skip("domain", ruling.excluded), *notes)
     if identity.capabilities is None:
-        return _without_guest(domain, identity)
+        return _without_guest(domain, identity, request)
     request = request._replace(site=offered(ruling.site, request.target))
-    plan = _plan_for(domain, identity.capabilities, _guest_value(identity), request)
+    guest = _guest_value(identity)
+    plan = (
+        _converted(domain, identity.capabilities, guest, request, seen)
+        if request.machine or request.firmware
+        else _plan_for(domain, identity.capabilities, guest, request)
+    )
     plan.skips += notes
+    plan.unresolved += tuple(_unbootable(plan.after, identity.capabilities))
     if request.target is not None:
         plan.unresolved += tuple(lacking(plan.after, request.target))
     return plan
@@ -102,11 +119,25 @@ def who_is(
     )
 
 
+def _converted(
+    domain: Domain, capabilities: GuestCapabilities, guest: Guest, request: Request, seen: Seen
+) -> Plan:
+    from fixer.conversion.firmware import Esp  # noqa: PLC0415 - conversions only
+    from fixer.planning.convert import convert  # noqa: PLC0415
+
+    esp = Esp("--esp" if request.esp else seen.esp)
+
+    def cure(result: Domain) -> Plan:
+        return _plan_for(result, capabilities, guest, request)
+
+    return convert(domain, capabilities, guest, request, esp, cure)
+
+
 def _plan_for(domain: Domain, capabilities: GuestCapabilities, guest: Guest, request: Request) -> Plan:
     findings, left = _sorted_out(domain, diagnose(domain, capabilities), request.site)
     if not findings:
         starving = () if capabilities.is_modern else _starving(domain, request.site)
-        return _untouched(domain, guest, *_skips(left), unresolved=starving)
+        return untouched(domain, guest, *_skips(left), unresolved=starving)
     # What libvirt would place by itself can land elsewhere once others move. Only then are all devices
     # given addresses, which changes more of the file; and only if that fails too may devices that this
     # guest does not drive by virtio change their order.
@@ -117,6 +148,12 @@ def _plan_for(domain: Domain, capabilities: GuestCapabilities, guest: Guest, req
             if error.invariant not in {4, 5, 7}:
                 raise
     return _solved(domain, capabilities, guest, request, (findings, left), Settling.DRIVEN)
+
+
+def _unbootable(after: Domain, guest: GuestCapabilities) -> Iterator[Finding]:
+    if after.firmware.kind == "uefi" and guest.uefi.value == "no":
+        why = f"{guest.name} can not boot by UEFI, and the firmware is UEFI ({after.firmware.how})"
+        yield Finding(Code.NO_UEFI, Severity.BREAKS_BOOT, "domain", why, guest.uefi.where, curable=False)
 
 
 def _sorted_out(
@@ -282,21 +319,6 @@ def _place(domain: Domain, device: Device) -> str:
     return "" if address is None else short_address(address)
 
 
-def _untouched(domain: Domain, guest: Guest, *skips: Skip, unresolved: tuple[Finding, ...] = ()) -> Plan:
-    return Plan(
-        domain,
-        domain,
-        guest=guest,
-        findings=unresolved,
-        unresolved=unresolved,
-        changes=(),
-        edits=(),
-        splices=[],
-        consequences=(),
-        skips=skips,
-    )
-
-
 def _guest_value(identity: GuestIdentity, *, judged: bool = True) -> Guest:
     guest = identity.capabilities
     builds = tuple(f"{product} {build}" for product, build in identity.builds.items())
@@ -316,13 +338,14 @@ def _guest_value(identity: GuestIdentity, *, judged: bool = True) -> Guest:
     )
 
 
-def _without_guest(domain: Domain, identity: GuestIdentity) -> Plan:
+def _without_guest(domain: Domain, identity: GuestIdentity, request: Request) -> Plan:
     """Plan for a guest that nobody names: fine where even a legacy guest would need nothing."""
+    converts = request.machine or request.firmware  # what it drives beside virtio decides then
     from fixer.policy.model import ASSUMED_LEGACY  # noqa: PLC0415 - the rare way
 
-    if not any(finding.curable for finding in diagnose(domain, ASSUMED_LEGACY)):
+    if not converts and not any(finding.curable for finding in diagnose(domain, ASSUMED_LEGACY)):
         guest = Guest("", "unknown guest", "", "unknown", identity.evidence, "")
-        return _untouched(
+        return untouched(
             domain, guest, Skip("guest", "unknown, and no device would change for a legacy guest")
         )
     told = "; ".join(identity.evidence) if identity.items else "nothing says which OS the guest runs"

@@ -12,6 +12,9 @@ from fixer.diagnose import acceptable_modes, diagnose
 from fixer.domain.virtio import Mode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fixer.conversion.board import Conversion
     from fixer.domain.devices import Device
     from fixer.domain.document import Node
     from fixer.domain.edits import Edit
@@ -51,7 +54,7 @@ def prove(
     checks = (
         (2, _nothing_left(after, guest, unresolved)),
         (3, _untouched_bytes(before, after, splices)),
-        (4, _visible(before, after)),
+        (4, _visible(before, after, {})),
         (5, _same_order(before, after, lost)),
         (6, _all_cured(after, guest, unresolved)),
         (7, _windows(before, after, capacity)),
@@ -60,6 +63,65 @@ def prove(
     for invariant, what in checks:
         if what:
             raise ProofError(invariant, what, before.document.source, after.document.source)
+
+
+def prove_conversion(
+    before: Domain,
+    after: Domain,
+    conversion: Conversion,
+    *,
+    guest: GuestCapabilities,
+    unresolved: tuple[Finding, ...],
+    splices: list[Splice],
+) -> None:
+    """Check a plan that changes the machine: what it does not name is where it was. Raises ProofError."""
+    judged = not guest.is_modern  # such a guest drives whatever it finds
+    checks = (
+        (2, _nothing_left(after, guest, unresolved)),
+        (3, _untouched_bytes(before, after, splices)),
+        (4, _visible(before, after, conversion.keys)),
+        (5, _order_kept(before, after, conversion)),
+        (6, _all_cured(after, guest, unresolved) if judged else ""),
+        (8, _named(before, after, conversion)),
+    )
+    for invariant, what in checks:
+        if what:
+            raise ProofError(invariant, what, before.document.source, after.document.source)
+
+
+def _order_kept(before: Domain, after: Domain, conversion: Conversion) -> str:
+    """Devices of one kind stay in order, but for those that are another kind afterwards."""
+    layout = after.layout
+    assert layout is not None
+    other = {move.device for move in conversion.moves if move.becomes and move.becomes != move.was}
+    keys = conversion.keys
+    for kind, devices in before.by_kind.items():
+        stay = [after.by_key.get(keys.get(dev.key, dev.key)) for dev in devices if dev.key not in other]
+        places = [layout.order(layout.at[device]) for device in stay if device is not None]
+        if places != sorted(places):
+            return f"the order of the {kind} devices changes: {[dev.key for dev in devices]}"
+    return ""
+
+
+def _named(before: Domain, after: Domain, conversion: Conversion) -> str:
+    """No device is gone, new or elsewhere but those that the conversion names."""
+    assert before.layout is not None
+    assert after.layout is not None
+    moved = {move.device for move in conversion.moves}
+    named = {move.now for move in conversion.moves}
+    keys = conversion.keys
+    for device in before.layout.devices:
+        if device.is_bridge and device.index == 0:
+            continue
+        now = after.by_key.get(keys.get(device.key, device.key))
+        if now is None:
+            if keys.get(device.key) != "":
+                return f"{device.key} is gone"
+        elif device.key not in moved and after.layout.at.get(now) != before.layout.at.get(device):
+            return f"{device.key} is elsewhere"
+    known = {keys.get(device.key, device.key) for device in before.layout.devices} | named
+    extra = [key for key in after.by_key if key not in known]
+    return f"{', '.join(extra)} appeared" if extra else ""
 
 
 def _nothing_left(after: Domain, guest: GuestCapabilities, unresolved: tuple[Finding, ...]) -> str:
@@ -83,9 +145,9 @@ def _untouched_bytes(before: Domain, after: Domain, splices: list[Splice]) -> st
     return "" if source[old:] == result[new:] else f"bytes from {old} on changed"
 
 
-def _visible(before: Domain, after: Domain) -> str:
+def _visible(before: Domain, after: Domain, keys: Mapping[str, str]) -> str:
     """Placing the result has checked that addresses exist, are legal and unique; function 0 remains."""
-    hidden = {device.key for device in before.devices if before.is_hidden(device)}
+    hidden = {keys.get(device.key, device.key) for device in before.devices if before.is_hidden(device)}
     lost = [dev.key for dev in after.devices if dev.key not in hidden and after.is_hidden(dev)]
     return f"function 0 is missing for {', '.join(lost)}" if lost else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from fixer.conversion import REMEDY, TITLE
 from fixer.errors import printable
 from fixer.planning.codec import status
 from fixer.remedies import load_remedies
@@ -14,6 +15,8 @@ from fixer.report.facts import INTERFACES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from fixer.conversion.forecast import Name
+    from fixer.domain.model import Domain
     from fixer.findings import Finding
     from fixer.planning.plan import Change, Consequence, Plan
 
@@ -25,9 +28,11 @@ def render(plan: Plan, name: str, *, width: int = 80, color: bool = False, expla
     """Return the report of one plan, diff included, at most ``width`` columns wide but for names and the diff."""
     page = _Page(width, color=color)
     lines = [*page.head(plan, name), *page.tables(plan.changes)]
+    lines += page.items("Why", _reasons(plan.changes))
     if explain:
         lines += page.items("Why, and the other remedies", _offers(plan.changes))
     lines += page.items("Consequences", map(_consequence, plan.consequences))
+    lines += page.items("What the guest calls them", _names(plan.forecast))
     lines += page.items("Unresolved", map(_finding, plan.unresolved))
     lines += page.items("Skipped", (f"{skip.subject}: {skip.reason}" for skip in plan.skips))
     report = "\n".join(lines) + "\n"
@@ -61,9 +66,9 @@ class _Page:
             "guest", ", ".join(filter(None, (guest.name or guest.id or "not asked for", interface)))
         )
         yield from self._row("known by", "; ".join(guest.evidence))
-        firmware = "UEFI" if domain.firmware.kind == "uefi" else "BIOS"
-        machine = domain.machine.name or "the default"
-        yield from self._row("machine", f"{machine}, {firmware} ({domain.firmware.how})")
+        yield from self._row("machine", f"{_machine(domain)} ({domain.firmware.how})")
+        if _machine(plan.after) != _machine(domain):
+            yield from self._row("becomes", _machine(plan.after))
         yield from self._row("result", _summary(plan))
 
     def _row(self, label: str, text: str) -> Iterator[str]:
@@ -74,7 +79,7 @@ class _Page:
 
     def tables(self, changes: tuple[Change, ...]) -> Iterator[str]:
         """Yield a table a remedy, all with the same columns; two lines a device where they do not fit."""
-        titles = {name: remedy.TITLE for name, remedy in load_remedies().items()}
+        titles = {name: remedy.TITLE for name, remedy in load_remedies().items()} | {REMEDY: TITLE}
         device = max((len(printable(change.device)) for change in changes), default=0)
         mode = max((len(_modes(change)) for change in changes), default=0)
         address = max((len(_addresses(change)) for change in changes), default=0)
@@ -95,7 +100,7 @@ class _Page:
     def _modes(self, change: Change, width: int) -> str:
         blank = " " * (width - len(_modes(change)))
         before, after = change.mode_before, change.mode_after
-        if before == after:
+        if before == after or not before:
             return after + blank
         return f"{self._paint(before, _RED)} -> {self._paint(after, _GREEN)}{blank}"
 
@@ -133,20 +138,42 @@ def _summary(plan: Plan) -> str:
     return ", ".join(parts) or "nothing to do"
 
 
+def _machine(domain: Domain) -> str:
+    firmware = "UEFI" if domain.firmware.kind == "uefi" else "BIOS"
+    return f"{domain.machine.name or 'the default'}, {firmware}"
+
+
 def _modes(change: Change) -> str:
     before, after = change.mode_before, change.mode_after
-    return after if before == after else f"{before} -> {after}"
+    return after if before == after else " -> ".join(filter(None, (before, after)))
 
 
 def _addresses(change: Change) -> str:
     before = change.address_before if change.listed else f"({change.address_before})"
     if change.address_before == change.address_after:
         return before
-    return f"{before} -> {change.address_after}"
+    return " -> ".join(filter(None, (before, change.address_after)))
+
+
+def _reasons(changes: tuple[Change, ...]) -> Iterator[str]:
+    """Yield why a conversion changes devices, each reason once."""
+    devices: dict[str, list[str]] = {}
+    for change in changes:
+        if change.remedy == REMEDY:
+            devices.setdefault(change.why, []).append(change.device)
+    for why, keys in devices.items():
+        yield f"{why}: {_listed(tuple(keys))}"
+
+
+def _listed(keys: tuple[str, ...]) -> str:
+    more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
+    return ", ".join(keys[:4]) + more
 
 
 def _offers(changes: tuple[Change, ...]) -> Iterator[str]:
     for change in changes:
+        if change.remedy == REMEDY:
+            continue
         yield f"{change.device}: {change.remedy} chosen, price {change.price}"
         for offer in change.others:
             told = f"not feasible, {offer.refusal}" if offer.refusal else f"price {offer.price}"
@@ -156,8 +183,25 @@ def _offers(changes: tuple[Change, ...]) -> Iterator[str]:
 def _consequence(item: Consequence) -> str:
     if not item.devices:
         return item.text
-    more = f" and {len(item.devices) - 4} more" if len(item.devices) > 4 else ""
-    return f"{item.text}: {', '.join(item.devices[:4])}{more}"
+    return f"{item.text}: {_listed(item.devices)}"
+
+
+def _names(names: tuple[Name, ...]) -> Iterator[str]:
+    for name in names:
+        if name.changes:
+            told = f" ({_RULES[name.rule]})" if name.rule in _RULES else ""
+            yield f"{name.device}: {name.before} -> {name.after}{told}"
+    same = sum(not name.changes for name in names)
+    if same:
+        yield f"{same} NICs and disks as before" if same > 1 else "1 NIC or disk as before"
+
+
+_RULES = {
+    "systemd-path": "systemd names it by its place; --fixups writes what keeps the old name",
+    "kernel-order": "the kernel counts",
+    "content-bound": "harmless where fstab says UUID=, LABEL= or LVM",
+    "windows-signature": "Windows knows the disk by its signature",
+}
 
 
 def _finding(finding: Finding) -> str:

@@ -1,0 +1,122 @@
+"""IDE disks on SATA and back: the same disks, in the same order, under the same target names.
+
+An IDE disk sits at (bus, unit), two by two, a SATA disk at a port; port = 2 * bus + unit is also what libvirt makes
+of a target name without an address (virDomainDiskDefAssignAddress, src/conf/domain_conf.c).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fixer.conversion.board import Move, set_child
+from fixer.domain.devices import attribute, disk_index, number
+from fixer.domain.edits import AddElement, Edit, RemoveElement, SetAttribute
+from fixer.domain.pci import SATA
+from fixer.domain.writing import Element
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from fixer.domain.devices import Device
+    from fixer.domain.model import Domain
+
+SATA_PORTS = 6  # of an ICH9 (QEMU hw/ide/ahci.h)
+
+
+def disks_on(domain: Domain, bus: str) -> list[Device]:
+    return [device for device in domain.devices if device.tag == "disk" and device.type == bus]
+
+
+def is_hard_disk(device: Device) -> bool:
+    return device.node is not None and device.node.attrs.get("device", "disk") in {"disk", "lun"}
+
+
+def ide_controller(domain: Domain) -> Device | None:
+    return next((one for one in domain.devices if one.tag == "controller" and one.type == "ide"), None)
+
+
+def ide_to_sata(disk: Device) -> tuple[list[Edit], list[Move]]:
+    """Put an IDE disk on the port of the built-in SATA controller that is like its place."""
+    assert disk.node is not None
+    edits = list(set_child(disk, "target", "bus", "sata"))
+    why = "Q35 has no IDE"
+    geometry = disk.node.find("geometry")
+    if geometry is not None and "trans" in geometry.attrs:
+        edits.append(SetAttribute(f"{disk.key}/geometry", "trans", geometry.attrs["trans"], None))
+        why += "; SATA takes no CHS translation"
+    wwn = disk.node.find("wwn")
+    if wwn is not None:
+        edits.append(RemoveElement(f"{disk.key}/wwn", wwn.raw.decode("utf-8")))
+        why += f"; libvirt gives SATA disks no WWN, {wwn.text} goes"
+    address = disk.node.find("address")
+    if address is not None and address.attrs.get("type") == "drive":
+        bus, unit = (number(address.attrs.get(name, "0")) or 0 for name in ("bus", "unit"))
+        edits += _drive(disk, controller=0, bus=0, unit=2 * bus + unit)
+    return edits, [Move(disk.key, disk.key, "ide", "sata", None, None, why)]
+
+
+def sata_to_ide(disk: Device, port: int) -> Iterator[Edit]:
+    """Yield the edits that put a SATA disk at the IDE place that is like its port."""
+    assert disk.node is not None
+    yield from set_child(disk, "target", "bus", "ide")
+    if disk.node.find("address") is not None:
+        yield from _drive(disk, controller=0, bus=port // 2, unit=port % 2)
+
+
+def sata_port(disk: Device) -> tuple[int, int]:
+    """Return (controller, port) of a SATA disk."""
+    assert disk.node is not None
+    address = disk.node.find("address")
+    if address is not None and address.attrs.get("type") == "drive":
+        return tuple(number(address.attrs.get(name, "0")) or 0 for name in ("controller", "unit"))  # type: ignore[return-value]
+    return divmod(max(disk_index(attribute(disk.node, "target", "dev")), 0), SATA_PORTS)
+
+
+def renumber_sata(domain: Domain, gone: Container[str] = ()) -> Iterator[Edit]:
+    """Yield the edits that make room for the built-in SATA controller, which is number 0.
+
+    A SATA controller of an i440FX machine is a card of its own: it keeps its place and becomes the next.
+    """
+    for device in domain.devices:
+        if device.key in gone:
+            continue
+        if device.tag == "controller" and device.type == "sata" and device.node is not None:
+            old = device.node.attrs.get("index")
+            yield SetAttribute(device.key, "index", old, str(device.index + 1))
+    for disk in disks_on(domain, "sata"):
+        if disk.key in gone:
+            continue
+        controller, port = sata_port(disk)
+        assert disk.node is not None
+        if disk.node.find("address") is not None:
+            yield from set_child(disk, "address", "controller", str(controller + 1))
+        else:
+            attrs = {
+                "type": "drive",
+                "controller": str(controller + 1),
+                "bus": "0",
+                "target": "0",
+                "unit": str(port),
+            }
+            yield AddElement(disk.key, Element("address", attrs), "")
+
+
+def controller_to_sata(device: Device) -> Iterator[Edit]:
+    """Yield the edits that make of the written IDE controller the written SATA controller of the chipset."""
+    from fixer.conversion.board import seat  # noqa: PLC0415 - beside its only use
+
+    assert device.node is not None
+    yield SetAttribute(device.key, "type", "ide", "sata")
+    if "model" in device.node.attrs:
+        yield SetAttribute(device.key, "model", device.node.attrs["model"], None)
+    if device.address is not None:
+        yield from seat(device, SATA, multifunction=False)
+
+
+def _drive(disk: Device, **values: int) -> Iterator[Edit]:
+    for name, value in values.items():
+        assert disk.node is not None
+        address = disk.node.find("address")
+        old = address.attrs.get(name) if address is not None else None
+        if (number(old or "0") or 0) != value:
+            yield from set_child(disk, "address", name, str(value))
