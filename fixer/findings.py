@@ -168,7 +168,7 @@ PAGES: dict[Code, Page] = {
         "QEMU docs/system/i386/pc.rst; Microsoft KB 922976",
     ),
     Code.NO_AHCI: Page(
-        "A disk moves from IDE to SATA, and nobody knows whether the guest has the driver",
+        "A disk moves to SATA, and the guest may have no driver for it",
         "Q35 has no IDE. The disk keeps its target name and its place in the order, on the SATA controller of the "
         "chipset (00:1f.2). A guest without an AHCI driver, or with one that is not loaded at boot, does not find it.",
         "Look into the guest: Linux needs the module ahci in its initramfs, Windows Vista and 7 the service msahci "

@@ -180,6 +180,15 @@ def settings(
     choice("--strategy", strategy, REMEDIES)
     choice("--firmware", firmware or None, ("bios", "efi"))
     choice("--layout", layout, ("keep", "ports"))
+    for option, given in (
+        ("--layout", layout != "keep"),
+        ("--staged", staged),
+        ("--driver-bound", driver_bound),
+    ):
+        if given and not machine:
+            raise VirtfixError("usage.machine", "goes with --machine q35", where=option)
+    if esp and firmware != "efi":
+        raise VirtfixError("usage.firmware", "goes with --firmware efi", where="--esp")
     if machine:
         from fixer.conversion.machine_type import read_wanted  # noqa: PLC0415
 

@@ -191,4 +191,5 @@ def _uuid_element(uuid: str) -> bytes:
 def _planned(domain: Domain, path: str, request: Request, settings: Settings) -> Plan:
     from fixer.planning.planner import make_plan  # noqa: PLC0415
 
-    return redefine.proved(lambda: make_plan(domain, request, sources.seen(path, domain, settings)))
+    asked = sources.for_host(request, path, settings)
+    return redefine.proved(lambda: make_plan(domain, asked, sources.seen(path, domain, settings)))

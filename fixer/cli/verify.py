@@ -143,7 +143,7 @@ def _tried(
     if how.states != BEFORE:
         from fixer.cli.redefine import proved  # noqa: PLC0415 - loads what redefines
 
-        plan = proved(lambda: make_plan(domain, request, seen))
+        plan = proved(lambda: make_plan(domain, sources.for_host(request, path, settings), seen))
         after = plan.after if plan.pending else domain
     before = None
     if how.states != AFTER:

@@ -199,9 +199,8 @@ class _Way:
             self.edits += storage.renumber_sata(self.domain, self.gone)
         for device in cards:
             now = f"controller[sata {device.index + 1}]"
-            self.moves.append(
-                Move(device.key, now, "sata", "", None, None, "number 0 is that of the chipset")
-            )
+            at = self.layout.at.get(device)
+            self.moves.append(Move(device.key, now, "sata", "", at, at, "number 0 is that of the chipset"))
         controller = storage.ide_controller(self.domain)
         if controller is None:
             self.moves.append(Move("", "controller[sata 0]", "", "sata", None, SATA, "Q35 has one"))

@@ -107,7 +107,7 @@ def _named(before: Domain, after: Domain, conversion: Conversion) -> str:
     """No device is gone, new or elsewhere but those that the conversion names."""
     assert before.layout is not None
     assert after.layout is not None
-    moved = {move.device for move in conversion.moves}
+    moved = {move.device: move.after for move in conversion.moves}
     named = {move.now for move in conversion.moves}
     keys = conversion.keys
     for device in before.layout.devices:
@@ -117,7 +117,7 @@ def _named(before: Domain, after: Domain, conversion: Conversion) -> str:
         if now is None:
             if keys.get(device.key) != "":
                 return f"{device.key} is gone"
-        elif device.key not in moved and after.layout.at.get(now) != before.layout.at.get(device):
+        elif after.layout.at.get(now) != (moved.get(device.key) or before.layout.at.get(device)):
             return f"{device.key} is elsewhere"
     known = {keys.get(device.key, device.key) for device in before.layout.devices} | named
     extra = [key for key in after.by_key if key not in known]

@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import oracle as libvirt_oracle
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from redefining import Host
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # tests/helpers.py
@@ -47,3 +54,26 @@ def bootable() -> None:
         pytest.fail(lacking)
     if lacking:
         pytest.skip(lacking)
+
+
+_opened: dict[Any, Any] = {}
+
+
+@pytest.fixture
+def host(oracle: ModuleType, tmp_path: Path) -> Iterator[Host]:
+    """The driver of this process; whatever a test says with it is searched for the password at the end."""
+    import legacy_guest
+    from redefining import PASSWORD, Host
+
+    from fixer.cli import sources
+
+    made = Host(legacy_guest.connection(), tmp_path)
+    made.clean()
+    sources._stores.update(_opened)  # the driver bears some twenty connections in the life of a process
+    try:
+        yield made
+    finally:
+        made.clean()
+        _opened.update(sources._stores)
+        sources._stores.clear()
+    assert PASSWORD not in "".join(made.said)

@@ -7,7 +7,7 @@ import stat
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,32 +19,9 @@ from redefining import PASSWORD, PREFIX, Host, Person, inactive, live, xml_of  #
 from fixer.domain.document import digest  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import ModuleType
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("oracle")]
-
-_opened: dict[Any, Any] = {}
-
-
-@pytest.fixture
-def host(oracle: ModuleType, tmp_path: Path) -> Iterator[Host]:
-    """The driver; whatever a test says with it is searched for the password at the end."""
-    import legacy_guest
-
-    from fixer.cli import sources
-
-    made = Host(legacy_guest.connection(), tmp_path)
-    made.clean()
-    sources._stores.update(_opened)  # the driver bears some twenty connections in the life of a process
-    try:
-        yield made
-    finally:
-        made.clean()
-        _opened.update(sources._stores)
-        sources._stores.clear()
-    assert PASSWORD not in "".join(made.said)
-
 
 # --- running, paused, saved ---------------------------------------------------------------------------
 

@@ -22,7 +22,6 @@ from fixer.domain.observed import functions  # noqa: E402
 from fixer.domain.qtree import Tree, read_qtree  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import ModuleType
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("oracle")]
@@ -30,23 +29,6 @@ pytestmark = [pytest.mark.real, pytest.mark.xdist_group("oracle")]
 HMP = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 FIRMWARE_SECONDS = 30
-_opened: dict[Any, Any] = {}
-
-
-@pytest.fixture
-def host(oracle: ModuleType, tmp_path: Any) -> Iterator[Host]:
-    """The driver of this process, without domains of these tests before and after."""
-    from fixer.cli import sources
-
-    made = Host(legacy_guest.connection(), tmp_path)
-    made.clean()
-    sources._stores.update(_opened)  # the driver bears some twenty connections in the life of a process
-    try:
-        yield made
-    finally:
-        made.clean()
-        _opened.update(sources._stores)
-        sources._stores.clear()
 
 
 def audited(host: Host, domain: libvirt.virDomain, *options: str) -> dict[str, Any]:

@@ -8,13 +8,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import ROOT, domain, plan, port
+from helpers import ROOT, domain, plan, port, request
 
 from fixer.planning.codec import decode_edit, encode_edit
+from fixer.planning.planner import plan_bytes
 from fixer.report.plan_json import devices, render
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fixer.planning.plan import Plan
 
 SAMPLES = sorted((ROOT / "samples").glob("*.xml"))
 DOC = ROOT / "docs" / "json.md"
@@ -52,9 +55,14 @@ def outputs() -> list[dict[str, Any]]:
     plans += [
         plan(domain(UNSOLVED)),
         plan(domain("    <memballoon model='none'/>\n"), None),
+        convert((ROOT / "samples" / "i440fx-rhel6.xml").read_bytes()),
         plan(domain("".join(port(n, f"00:{n + 1:02x}.0") for n in range(1, 29)))),
     ]
     return [json.loads(render(made, "vm.xml")) for made in plans]
+
+
+def convert(xml: bytes) -> Plan:
+    return plan_bytes(xml, request("rhel6")._replace(machine="q35=pc-q35-8.2"))
 
 
 def test_every_key_is_documented() -> None:
