@@ -36,6 +36,7 @@ class Code(Enum):
     PCI_HOLE64 = "VF013"
     KEEPS_BIOS = "VF014"
     UEFI_MACHINE = "VF015"
+    CPU_FLAGS = "VF016"
 
 
 class Finding(NamedTuple):
@@ -197,6 +198,14 @@ PAGES: dict[Code, Page] = {
         "Make the EFI system partition in the guest first, then say so by --esp or by an inspection report "
         "(--inspection) that shows /boot/efi.",
         "UEFI specification 2.10, section 13.3; virt-inspector(1)",
+    ),
+    Code.CPU_FLAGS: Page(
+        "The CPU shows flags that this guest's kernel may not bear",
+        "The domain takes the host's CPU (host-passthrough, host-model, maximum), and kernels of this age are reported "
+        "to panic on flags that came after them, as SMAP and INVPCID. The conversion does not change the CPU, but the "
+        "next start is the first one in a long time, perhaps on another host.",
+        "<feature policy='disable' name='smap'/> in <cpu>, invpcid alike, or a CPU model of the guest's age.",
+        "reports on RHEL and Oracle Linux 6 and Debian 6 to 9; libvirt docs/formatdomain.rst, <cpu>",
     ),
     Code.UEFI_MACHINE: Page(
         "The machine type is older than UEFI on Q35 wants",

@@ -61,12 +61,13 @@ class Wishes(NamedTuple):
     """How to go about a conversion.
 
     ``ports`` puts virtio behind root ports, ``staged`` takes two steps where a driver has to be bound first,
-    ``driver_bound`` is the owner's word that it is.
+    ``driver_bound`` is the owner's word that it is; ``virtio_disks`` makes hard disks on IDE virtio disks.
     """
 
     ports: bool = False
     staged: bool = False
     driver_bound: bool = False
+    virtio_disks: bool = False
 
 
 class NoRoomError(Exception):

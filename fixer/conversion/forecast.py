@@ -14,7 +14,7 @@ from fixer.domain.devices import attribute, disk_index, number
 from fixer.domain.machine import Family
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fixer.domain.devices import Address, Device
     from fixer.domain.model import Domain
@@ -38,9 +38,11 @@ class Name(NamedTuple):
         return self.before != self.after
 
 
-def forecast(before: Domain, after: Domain, guest: GuestCapabilities) -> tuple[Name, ...]:
-    """Return the names of all NICs and disks of a converted domain."""
-    return (*_nics(before, after, guest), *_disks(before, after, guest))
+def forecast(
+    before: Domain, after: Domain, guest: GuestCapabilities, keys: Mapping[str, str]
+) -> tuple[Name, ...]:
+    """Return the names of all NICs and disks of a converted domain; ``keys`` are those that change."""
+    return (*_nics(before, after, guest), *_disks(before, after, guest, keys))
 
 
 # --- NICs ---------------------------------------------------------------------------------------------
@@ -96,13 +98,16 @@ def _location(domain: Domain, address: Address) -> str:
 # --- Disks --------------------------------------------------------------------------------------------
 
 
-def _disks(before: Domain, after: Domain, guest: GuestCapabilities) -> Iterator[Name]:
+def _disks(
+    before: Domain, after: Domain, guest: GuestCapabilities, keys: Mapping[str, str]
+) -> Iterator[Name]:
     rule = guest.disk_naming.value
     name = _windows_disks if guest.family == "windows" else _linux_disks
     old, new = name(before, guest), name(after, guest)
     for key, called in old.items():
-        if key in new:
-            yield Name(key, "disk", called, new[key], rule)
+        now = keys.get(key, key)
+        if now in new:
+            yield Name(now, "disk", called, new[now], rule)
 
 
 def _windows_disks(domain: Domain, guest: GuestCapabilities) -> dict[str, str]:

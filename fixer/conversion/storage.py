@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from fixer.conversion.board import Move, set_child
 from fixer.domain.devices import attribute, disk_index, number
-from fixer.domain.edits import AddElement, Edit, RemoveElement, SetAttribute
+from fixer.domain.edits import AddElement, Edit, RemoveElement, SetAttribute, address_element
 from fixer.domain.pci import SATA
 from fixer.domain.writing import Element
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
-    from fixer.domain.devices import Device
+    from fixer.domain.devices import Address, Device
     from fixer.domain.model import Domain
 
 SATA_PORTS = 6  # of an ICH9 (QEMU hw/ide/ahci.h)
@@ -35,24 +35,47 @@ def ide_controller(domain: Domain) -> Device | None:
     return next((one for one in domain.devices if one.tag == "controller" and one.type == "ide"), None)
 
 
+def ide_to_virtio(disk: Device, target: str, place: Address) -> tuple[list[Edit], list[Move]]:
+    """Make a virtio disk of an IDE disk; it needs a target name of its own, of which libvirt makes its alias."""
+    assert disk.node is not None
+    edits = [*set_child(disk, "target", "bus", "virtio"), *set_child(disk, "target", "dev", target)]
+    more, why = _only_ide(disk)
+    edits += more
+    address = disk.node.find("address")
+    if address is not None:
+        edits.append(RemoveElement(f"{disk.key}/address", address.raw.decode("utf-8")))
+    edits.append(AddElement(disk.key, address_element(place), ""))
+    why = f"the site wants virtio; its driver has to be in the initramfs{why}"
+    return edits, [Move(disk.key, f"disk[{target}]", "ide", "virtio", None, place, why)]
+
+
+def _only_ide(disk: Device) -> tuple[list[Edit], str]:
+    """Take out what libvirt gives to IDE disks only; return what to say of it."""
+    assert disk.node is not None
+    edits: list[Edit] = []
+    why = ""
+    geometry = disk.node.find("geometry")
+    if geometry is not None and "trans" in geometry.attrs:
+        edits.append(SetAttribute(f"{disk.key}/geometry", "trans", geometry.attrs["trans"], None))
+        why += "; only IDE takes a CHS translation"
+    wwn = disk.node.find("wwn")
+    if wwn is not None:
+        edits.append(RemoveElement(f"{disk.key}/wwn", wwn.raw.decode("utf-8")))
+        why += f"; only IDE and SCSI disks take a WWN, {wwn.text} goes"
+    return edits, why
+
+
 def ide_to_sata(disk: Device) -> tuple[list[Edit], list[Move]]:
     """Put an IDE disk on the port of the built-in SATA controller that is like its place."""
     assert disk.node is not None
     edits = list(set_child(disk, "target", "bus", "sata"))
-    why = "Q35 has no IDE"
-    geometry = disk.node.find("geometry")
-    if geometry is not None and "trans" in geometry.attrs:
-        edits.append(SetAttribute(f"{disk.key}/geometry", "trans", geometry.attrs["trans"], None))
-        why += "; SATA takes no CHS translation"
-    wwn = disk.node.find("wwn")
-    if wwn is not None:
-        edits.append(RemoveElement(f"{disk.key}/wwn", wwn.raw.decode("utf-8")))
-        why += f"; libvirt gives SATA disks no WWN, {wwn.text} goes"
+    more, why = _only_ide(disk)
+    edits += more
     address = disk.node.find("address")
     if address is not None and address.attrs.get("type") == "drive":
         bus, unit = (number(address.attrs.get(name, "0")) or 0 for name in ("bus", "unit"))
         edits += _drive(disk, controller=0, bus=0, unit=2 * bus + unit)
-    return edits, [Move(disk.key, disk.key, "ide", "sata", None, None, why)]
+    return edits, [Move(disk.key, disk.key, "ide", "sata", None, None, f"Q35 has no IDE{why}")]
 
 
 def sata_to_ide(disk: Device, port: int) -> Iterator[Edit]:

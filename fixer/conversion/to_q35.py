@@ -6,6 +6,7 @@ too: libvirt takes one on pcie.0 where the XML says so (virDomainPCIAddressFlags
 
 from __future__ import annotations
 
+from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 from fixer.conversion import staging, storage, usb
@@ -73,7 +74,11 @@ def _unfit(guest: GuestCapabilities, wishes: Wishes) -> Iterator[Finding]:
 def _blind(domain: Domain, guest: GuestCapabilities, wishes: Wishes) -> Iterator[Finding]:
     """Yield the hard disks that the guest would not find."""
     ahci = guest.chipset.get("ahci", UNKNOWN)
-    if ahci.value not in {"no", "depends"} or (wishes.driver_bound and _may_learn(guest)):
+    if (
+        ahci.value not in {"no", "depends"}
+        or (wishes.driver_bound and _may_learn(guest))
+        or wishes.virtio_disks
+    ):
         return
     told = f"has an AHCI driver only if {ahci.condition}" if ahci.condition else "has no AHCI driver"
     hint = "; --staged makes it ready in two steps" if _may_learn(guest) else ""
@@ -210,7 +215,28 @@ class _Way:
             now = "controller[sata 0]"
             self.moves.append(Move(controller.key, now, "ide", "sata", PIIX_IDE, SATA, "Q35 has no IDE"))
         for disk in storage.disks_on(self.domain, "ide"):
-            self._add(*storage.ide_to_sata(disk))
+            if self.wishes.virtio_disks and storage.is_hard_disk(disk):
+                self._add(*storage.ide_to_virtio(disk, self._free_name(), self._behind_disks()))
+            else:
+                self._add(*storage.ide_to_sata(disk))
+
+    def _free_name(self) -> str:
+        """Return the first vdX that no disk has, or has got."""
+        used = {device.key for device in self.domain.devices} | {move.now for move in self.moves}
+        return next(f"vd{letter}" for letter in ascii_lowercase if f"disk[vd{letter}]" not in used)
+
+    def _behind_disks(self) -> Address:
+        """Return a free slot behind all virtio disks, whose names so stay as they are."""
+        disks = [at for device, at in self.layout.at.items() if device.driver == "block"]
+        if any(at >> 8 for at in disks):
+            raise NoRoomError(
+                "a virtio disk on pcie.0 would come before those behind bridges: leave ide-disks at sata"
+            )
+        taken = [*disks, *(move.after for move in self.moves if move.becomes == "virtio" and move.after)]
+        free = self.board.free_slots(above=max(taken, default=0) >> 3)
+        if not free:
+            raise NoRoomError("pcie.0 has no slot left behind the virtio disks")
+        return self.board.take(free[0] << 3)
 
 
 def _root(domain: Domain) -> Iterator[Edit]:
@@ -281,6 +307,8 @@ def _doubts(domain: Domain, guest: GuestCapabilities, wishes: Wishes) -> Iterato
     known = wishes.driver_bound and _may_learn(guest)
     for disk in storage.disks_on(domain, "ide") if ahci.value != "yes" and not known else ():
         hard = storage.is_hard_disk(disk)
+        if hard and wishes.virtio_disks:
+            continue
         has = "no" if ahci.value in {"no", "depends"} else "perhaps no"
         yield Finding(
             Code.NO_AHCI,
@@ -304,3 +332,17 @@ def _doubts(domain: Domain, guest: GuestCapabilities, wishes: Wishes) -> Iterato
         name, _, told = quirk.partition(": ")
         if name == "pci-hole64":
             yield Finding(Code.PCI_HOLE64, Severity.DEGRADES, "domain", told, "policy: quirks", curable=False)
+        elif name == "cpu-flags" and _shows_new_flags(domain):
+            yield Finding(Code.CPU_FLAGS, Severity.NOTE, "domain", told, "policy: quirks", curable=False)
+
+
+def _shows_new_flags(domain: Domain) -> bool:
+    """Tell whether the CPU brings SMAP along, by what the host has; models are the owner's choice."""
+    cpu = domain.root.find("cpu")
+    if cpu is None or cpu.attrs.get("mode") not in {"host-passthrough", "host-model", "maximum"}:
+        return False
+    off = {"disable", "forbid"}
+    return not any(
+        node.attrs.get("name") == "smap" and node.attrs.get("policy") in off
+        for node in cpu.findall("feature")
+    )

@@ -70,7 +70,7 @@ def convert(
         splices=splices,
         consequences=_consequences((*conversion.notes, *firmware.notes), cured.consequences),
         skips=cured.skips,
-        forecast=forecast(domain, after, capabilities)
+        forecast=forecast(domain, after, capabilities, conversion.keys)
         if after.machine.family is not domain.machine.family
         else (),
         family=capabilities.family,
@@ -86,7 +86,12 @@ def _changes(
         wanted = read_wanted(request.machine)
         if wanted.family is not domain.machine.family:
             machine = choose(domain.machine, wanted, host)
-            wishes = Wishes(request.layout == "ports", request.staged, request.driver_bound)
+            wishes = Wishes(
+                ports=request.layout == "ports",
+                staged=request.staged,
+                driver_bound=request.driver_bound,
+                virtio_disks=request.site.ide_disks == "virtio" and guest.drives("block").value == "yes",
+            )
             conversion = _converter(wanted.family)(domain, guest, machine, wishes)
         elif wanted.name and wanted.name != machine:
             machine = choose(domain.machine, wanted, host)

@@ -164,7 +164,7 @@ def _extended(name: str, extends: Node, profiles: dict[str, SitePreferences]) ->
 def _preferences(name: str, keys: dict[str, Node], base: SitePreferences) -> dict[str, Any]:
     """Return the fields that a site file states: mappings merge key by key, rules are added, the rest is replaced."""
     changes: dict[str, Any] = {}
-    for key in ("strategy", "bridge-model", "override-form"):
+    for key in ("strategy", "bridge-model", "override-form", "ide-disks"):
         if key in keys:
             changes[key.replace("-", "_")] = keys[key].text
     for key in ("hotplug", "forbid", "keep-address"):

@@ -26,6 +26,7 @@ ANSWERS = ("yes", "no", "unknown", "depends")
 REMEDIES = ("integrated", "bridge", "transitional", "override")
 WEIGHTS = (*REMEDIES, "io-window", "address-change", "hotplug-loss")
 BRIDGE_MODELS = ("pcie-to-pci-bridge", "dmi-to-pci-bridge")
+IDE_DISKS = ("sata", "virtio")
 OVERRIDE_FORMS = ("qemu-override", "qemu-commandline")
 FIRMWARES = ("uefi", "bios")
 CHIPSET_PARTS = ("ahci", "xhci", "e1000", "e1000e", "hda")
@@ -175,12 +176,14 @@ class SitePreferences(NamedTuple):
     ``strategy_by_kind`` for one; ``hotplug`` names kinds that must stay hot-pluggable; ``forbid`` names
     remedies that are never used, ``forbid_by_kind`` those for one kind; ``keep_address`` names kinds whose
     PCI addresses never change; ``excluded`` gives the reason for each kind that is left alone;
-    ``io_windows`` is the room of each firmware. ``rules`` change all this for some domains.
+    ``io_windows`` is the room of each firmware; ``ide_disks`` is what becomes of hard disks on IDE where Q35 has
+    none: sata, or virtio where the guest has the driver. ``rules`` change all this for some domains.
     """
 
     name: str = "default"
     weights: Mapping[str, int] = _WEIGHTS
     bridge_model: str = "pcie-to-pci-bridge"
+    ide_disks: str = "sata"
     override_form: str = "qemu-override"
     strategy: str | None = None
     strategy_by_kind: Mapping[str, str] = _NONE

@@ -254,6 +254,7 @@ DOCUMENTS: dict[str, Spec] = {
                 model.WEIGHTS, _PRICE, "The price of each remedy and of its side effects."
             ),
             "bridge-model": _words(model.BRIDGE_MODELS, "The bridge that is added where none is there."),
+            "ide-disks": _words(model.IDE_DISKS, "What hard disks on IDE become on Q35."),
             "override-form": _words(model.OVERRIDE_FORMS, "How the remedy override is written."),
             "strategy": _words(model.REMEDIES, "Use this remedy wherever it is feasible."),
             "strategy-by-kind": _plain_keyed(

@@ -233,6 +233,19 @@ def test_uefi(oracle: ModuleType, os: str) -> None:
     assert made.after.firmware.kind == "uefi"
 
 
+def test_virtio_disks_where_the_site_wants_them(oracle: ModuleType) -> None:
+    """A hard disk on IDE becomes a virtio disk behind those that are there; the drive goes to SATA."""
+    there = ide("vdb").replace("bus='ide'", "bus='virtio'")
+    xml = described(there + ide("hda", "<wwn>5000c50015ea71ac</wwn>") + ide("hdc", kind="cdrom") + nic(1))
+    request = helpers.request("rhel6", ide_disks="virtio")._replace(machine=Q35)
+    for source in (xml, oracle.define(xml)):
+        made = plan_bytes(source.encode(), request)
+        after = oracle.define(made.result)
+        assert oracle.guest_order(after)["virtio_blk"] == ["disk[vdb]", "disk[vda]"]
+        assert not oracle.modern_only(after)
+        assert "<target dev='hdc' bus='sata'/>" in after
+
+
 def test_root_ports_for_a_modern_guest(oracle: ModuleType) -> None:
     """Every virtio device gets a port of its own, in the same order."""
     xml = described(nic(1) + nic(2) + nic(3, model="e1000") + ide("hda"))
