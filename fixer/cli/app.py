@@ -132,6 +132,8 @@ def plan(
 ) -> None:
     """Show what would change, and change nothing."""
     choice("--format", format_, ("text", "diff", "xml", "json"))
+    if fixups and not machine:
+        raise VirtfixError("usage.machine", "goes with --machine", where="--fixups")
     wanted = settings(
         os_id=os_id,
         assume=assume,
