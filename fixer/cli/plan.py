@@ -157,12 +157,23 @@ def _rendered(plan: Plan, path: str, view: View, saved: str) -> bytes:
 
         diff = unified(plan, shown(path))
         return for_terminal(diff, color=view.color).encode() if view.terminal or view.color else diff
+    if view.format in {"kubevirt", "nova"}:
+        return _for_others(plan, path, view.format)
     from fixer.report import text  # noqa: PLC0415
 
     if view.compact:
         return text.line(plan, shown(path)).encode()
     report = text.render(plan, shown(path), width=view.width, color=view.color, explain=view.explain)
     return report.encode("utf-8", "backslashreplace")
+
+
+def _for_others(plan: Plan, path: str, form: str) -> bytes:
+    """Return the decision in the words of another maker of domains; several patches are a stream of YAML."""
+    from fixer.report import kubevirt, nova  # noqa: PLC0415 - one format a run
+
+    if form == "nova":
+        return nova.render(plan, shown(path)).encode()
+    return b"---\n" + kubevirt.render(plan, shown(path)).encode()
 
 
 def notes(plan: Plan, path: str) -> str:
