@@ -93,7 +93,7 @@ def cores_and_memory(folder: Path, counts: tuple[int, int]) -> None:
         copies = folder / f"many{count}"
         write_copies(copies, data, count)
         start = time.perf_counter()
-        peaks.append(_peak([*VIRTFIX, "plan", str(copies), "--format", "diff"]))
+        peaks.append(peak_of([*VIRTFIX, "plan", str(copies), "--format", "diff"]))
         parallel = time.perf_counter() - start
     alone = best(command([*VIRTFIX, "plan", str(copies), "--format", "diff", "--jobs", "1"]), 1)
     print(f"bulk: {counts[1]} files on all cores: {alone / parallel:.2f} x as fast as on one")
@@ -102,7 +102,7 @@ def cores_and_memory(folder: Path, counts: tuple[int, int]) -> None:
     )
 
 
-def _peak(arguments: list[str]) -> int:
+def peak_of(arguments: list[str]) -> int:
     """Run a command; return the peak resident size of its largest process in KiB."""
     code = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, "

@@ -96,29 +96,54 @@ def expand(paths: Iterable[str], *, recursive: bool) -> Iterator[str]:
         if path == STDIN or not os.path.isdir(path):
             yield path
             continue
-        found: set[str] = set()
-        for name in _listed(path, recursive=recursive):
-            real = os.path.realpath(name)  # autostart/ of libvirt holds links to its neighbours
-            if real not in found:
-                found.add(real)
-                yield name
-        if not found:
+        links = any(os.path.islink(name) for name in _listed(path, recursive=recursive, links=True))
+        names = _listed(path, recursive=recursive)
+        none = True
+        for name in _each_once(names) if links else names:
+            none = False
+            yield name
+        if none:
             raise VirtfixError("file.none", "has no *.xml", where=path, hint="give the files, or --recursive")
 
 
-def _listed(path: str, *, recursive: bool) -> Iterator[str]:
+def _each_once(names: Iterable[str]) -> Iterator[str]:
+    """Leave out what a link leads to as well: autostart/ of libvirt holds links to its neighbours."""
+    found: set[str] = set()
+    for name in names:
+        real = os.path.realpath(name)
+        if real not in found:
+            found.add(real)
+            yield name
+
+
+def _listed(path: str, *, recursive: bool, links: bool = False) -> Iterator[str]:
+    """Yield what a directory holds, by name; ``links`` leaves all files out that are none.
+
+    What was yielded is let go: of 100,000 files, names and paths need not be there at once.
+    """
+    folders: set[str] = set()
+    names: list[str] = []
     try:
         with os.scandir(path) as entries:
-            listed = sorted((entry.name, _kind(entry)) for entry in entries)
+            for entry in entries:
+                kind = _kind(entry)
+                if kind == "folder" and recursive:
+                    folders.add(entry.name)
+                elif kind != "file" or not entry.name.endswith(".xml") or (links and not entry.is_symlink()):
+                    continue
+                names.append(entry.name)
     except OSError as error:
         raise problem(error, path, "read") from None
-    for name, kind in listed:
+    names.sort(reverse=True)
+    while names:
+        name = names.pop()
         inner = f"{path.rstrip('/')}/{name}"
-        if kind == "folder" and recursive:
-            # What can not be listed is told when it is read, so that the others go on.
-            yield from _listed(inner, recursive=True) if os.access(inner, os.R_OK | os.X_OK) else [inner]
-        elif kind == "file" and name.endswith(".xml"):
+        if name not in folders:
             yield inner
+        else:
+            # What can not be listed is told when it is read, so that the others go on.
+            below = os.access(inner, os.R_OK | os.X_OK)
+            yield from _listed(inner, recursive=True, links=links) if below else [inner]
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
