@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.domain.edits import AddElement, Edit, SetAddress, SetAttribute, address_element
 from fixer.domain.writing import Element
+from fixer.findings import Code, Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fixer.domain.devices import Address, Device
     from fixer.domain.model import Domain
-    from fixer.findings import Finding
 
 
 class Move(NamedTuple):
@@ -51,6 +51,7 @@ class Conversion(NamedTuple):
     notes: tuple[Note, ...] = ()
     findings: tuple[Finding, ...] = ()
     refused: tuple[Finding, ...] = ()
+    first_step: bool = False  # the machine stays; another step changes it
 
     @property
     def keys(self) -> dict[str, str]:
@@ -61,17 +62,26 @@ class Wishes(NamedTuple):
     """How to go about a conversion.
 
     ``ports`` puts virtio behind root ports, ``staged`` takes two steps where a driver has to be bound first,
-    ``driver_bound`` is the owner's word that it is; ``virtio_disks`` makes hard disks on IDE virtio disks.
+    ``driver_bound`` is the owner's word that it is; ``virtio_disks`` makes hard disks on IDE virtio disks, and
+    ``virtio_unbound`` says that the site wants that of a guest that may not start from them; ``bios`` that the
+    firmware becomes BIOS as well.
     """
 
     ports: bool = False
     staged: bool = False
     driver_bound: bool = False
     virtio_disks: bool = False
+    virtio_unbound: bool = False
+    bios: bool = False
 
 
 class NoRoomError(Exception):
     """The new root bus has no place for a device."""
+
+
+def refusal(device: str, why: str, evidence: str = "libvirt docs/formatdomain.rst") -> Finding:
+    """Return why a domain can not be converted."""
+    return Finding(Code.NO_CONVERSION, Severity.BREAKS_BOOT, device, why, evidence, curable=False)
 
 
 class Board:
@@ -106,10 +116,10 @@ def seat(device: Device, address: Address, *, multifunction: bool | None = None)
     yield SetAddress(device.key, device.address, address, shared)
 
 
-def written_down(device: Device, address: Address, index: int | None = None) -> AddElement:
+def written_down(device: Device, address: Address, index: int | None = None, model: str = "") -> AddElement:
     """Return the edit that writes down, with its place, a device that libvirt adds by itself.
 
-    Its model is left to libvirt where libvirt chose it before; ``index`` is its number where that changes.
+    Its model is left to libvirt where libvirt chose it before; ``index`` and ``model`` are given where they change.
     """
     index = device.index if index is None else index
     place = address_element(address)
@@ -120,7 +130,7 @@ def written_down(device: Device, address: Address, index: int | None = None) -> 
     else:
         attrs = {"type": device.type, "index": str(index)}
         if device.is_bridge or device.type == "usb":
-            attrs["model"] = device.model
+            attrs["model"] = model or device.model
         element = Element("controller", attrs, (place,))
     key = device.key if index == device.index else f"controller[{device.type} {index}]"
     return AddElement("domain/devices", element, key)

@@ -67,9 +67,18 @@ def _refusal(domain: Domain, guest: GuestCapabilities, esp: Esp, target: Target 
     if target is not None and target.firmware and "efi" not in target.firmware:
         return _keeps("the target offers no UEFI", target.where)
     os_node = domain.root.find("os")
-    if os_node is not None and (os_node.find("loader") is not None or os_node.find("kernel") is not None):
-        return _keeps("<os> names a loader or a kernel of its own", "libvirt docs/formatdomain.rst")
+    if os_node is None or os_node.find("loader") is not None or os_node.find("kernel") is not None:
+        told = "there is no <os>" if os_node is None else "<os> names a loader or a kernel of its own"
+        return _keeps(told, "libvirt docs/formatdomain.rst")
+    if target is not None and _by_path(target) and not _plain_loader(target):
+        return _keeps(
+            "libvirt before 5.2.0 takes an image by its path, and the target names none", target.where
+        )
     return None
+
+
+def _by_path(target: Target) -> bool:
+    return 0 < target.libvirt < _AUTOMATIC
 
 
 def _keeps(why: str, evidence: str) -> Finding:
@@ -79,7 +88,7 @@ def _keeps(why: str, evidence: str) -> Finding:
 def _efi(domain: Domain, target: Target | None) -> Iterator[Edit]:
     """Let libvirt choose the image, without secure boot: a guest that was started by BIOS never had it."""
     loader = _plain_loader(target)
-    if target is not None and 0 < target.libvirt < _AUTOMATIC and loader:
+    if target is not None and _by_path(target):
         attrs = {"readonly": "yes", "type": "pflash"}
         yield AddElement("domain/os", Element("loader", attrs, text=loader), "")
     else:

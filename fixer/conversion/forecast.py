@@ -1,8 +1,8 @@
 """What the guest will call its NICs and disks, before and after, by the rule of its operating system.
 
-systemd names a NIC by the number of its hot-plug slot where ACPI gives one (ens3), else by its place (enp0s3):
-i440FX has such slots on its root bus, Q35 on the buses behind its bridges only (seen with QEMU 7.2: _SUN and
-/sys/bus/pci/slots; systemd.net-naming-scheme(7)).
+systemd names a NIC by the number of its hot-plug slot where ACPI gives one (ens3), else by its place (enp0s3): i440FX
+has such slots on its root bus, Q35 has none there (seen with QEMU 7.2: _SUN and /sys/bus/pci/slots;
+systemd.net-naming-scheme(7)). Behind bridges nothing changes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.conversion.storage import is_hard_disk
-from fixer.domain.devices import attribute, disk_index, number
+from fixer.domain.devices import attribute, disk_index, disk_letters, number
 from fixer.domain.machine import Family
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _windows_disks(domain: Domain, guest: GuestCapabilities) -> dict[str, str]:
 def _linux_disks(domain: Domain, guest: GuestCapabilities) -> dict[str, str]:
     """Return vdX and sdX by the order of the controllers and of the disks on them; hdX under old kernels."""
     found = {
-        device.key: f"/dev/vd{_letters(number)}"
+        device.key: f"/dev/vd{disk_letters(number)}"
         for number, device in enumerate(domain.by_kind.get("block", ()))
         if device.tag == "disk"
     }
@@ -137,14 +137,14 @@ def _linux_disks(domain: Domain, guest: GuestCapabilities) -> dict[str, str]:
             continue
         controller, place = _seat(device)
         if device.type == "ide" and old_ide:
-            found[device.key] = f"/dev/hd{_letters(place)}"
+            found[device.key] = f"/dev/hd{disk_letters(place)}"
         elif is_hard_disk(device):
             rank = ranks.get((device.type, controller), 1 << 20)
             scsi.append((rank, place, device.key))
         elif old_ide:
             found[device.key] = "/dev/srN"
     for place, (_, _, key) in enumerate(sorted(scsi)):
-        found[key] = f"/dev/sd{_letters(place)}"
+        found[key] = f"/dev/sd{disk_letters(place)}"
     return found
 
 
@@ -175,16 +175,6 @@ def _seat(device: Device) -> tuple[int, int]:
         return at["controller"], (at["bus"] * width) + (at["target"] << 8) + at["unit"]
     index = max(disk_index(attribute(device.node, "target", "dev")), 0)
     return divmod(index, _PORTED.get(device.type, 1 << 16))
-
-
-def _letters(number: int) -> str:
-    """Return the letters of a disk: 0 is a, 25 z, 26 aa."""
-    text = ""
-    number += 1
-    while number:
-        number, rest = divmod(number - 1, 26)
-        text = chr(97 + rest) + text
-    return text
 
 
 def _is_before_libata(kernel: str) -> bool:

@@ -19,7 +19,11 @@ _PREFIX = {Family.Q35: "pc-q35-", Family.I440FX: "pc-i440fx-"}
 # those before it; RHEL supports UEFI on Q35 from pc-q35-rhel7.3.0 on.
 _OLDEST: dict[str, tuple[int, ...]] = {"": (2, 4), "rhel": (7, 3, 0)}
 _PREFERRED_RHEL = (7, 4, 0)
-_VERSION = re.compile(r"(rhel)?(\d+(?:\.\d+)*)")
+_VERSION = re.compile(r"(rhel)?(\d+(?:\.\d+)+)")
+_CODE_NAME = re.compile(r"[a-z]{4,20}(?:-[a-z]{2,8})?")  # Ubuntu's: jammy, focal-hpb
+# Ubuntu had no Q35 types of its own before xenial.
+_NO_Q35 = frozenset({"precise", "quantal", "raring", "saucy", "trusty", "utopic", "vivid", "wily"})
+_LAST_RHEL_I440FX = (7, 6, 0)
 _OLD_PC = re.compile(r"pc-([01]\.\d+)(?:-.+)?|(rhel[56]\.\d+(?:\.\d+)?)")  # before pc-i440fx had its name
 
 
@@ -35,7 +39,7 @@ def read_wanted(text: str) -> Wanted:
     alias, _, name = text.partition("=")
     if alias in _ALIASES and ("=" in text) == bool(name):
         family = _ALIASES[alias]
-        if name and (family_of(name) is not family or name in _ALIASES):
+        if name and (family_of(name) is not family or _version(name) is None):
             raise _no_machine(name, f"no versioned machine type of {alias}")
         return Wanted(family, name)
     family = family_of(text)
@@ -64,7 +68,8 @@ def choose(machine: Machine, wanted: Wanted, target: Target | None) -> str:
             "machine.target", f"offers no {_ALIAS[wanted.family]} machine type", where=target.where
         )
     if wanted.name:
-        if target is not None and offered and wanted.name not in offered:
+        # Domain capabilities speak of one type only: that another one is missing there says nothing.
+        if target is not None and target.machines and offered and wanted.name not in offered:
             raise VirtfixError(
                 "machine.target",
                 f"does not offer the machine type {wanted.name}",
@@ -130,8 +135,15 @@ def _nearest(name: str, family: Family, offered: frozenset[str], target: Target)
 
 def _twin(name: str, family: Family) -> str:
     """Return the type of the other board with the same version, '' for a name without one."""
-    version = _number_of(name)
-    return _PREFIX[family] + version if version else ""
+    version = _version(name)
+    if version is None:
+        return ""
+    if family is Family.Q35:
+        never = version.vendor in _NO_Q35
+    else:  # RHEL stopped at pc-i440fx-rhel7.6.0; QEMU's pc-q35-4.0.1 has no like
+        never = version.vendor == "rhel" and version.number > _LAST_RHEL_I440FX
+        never = never or (not version.vendor and len(version.number) > 2)
+    return "" if never else _PREFIX[family] + _number_of(name)
 
 
 def _number_of(name: str) -> str:
@@ -153,4 +165,4 @@ def _version(name: str) -> _Version | None:
     found = _VERSION.fullmatch(text)
     if found is not None:
         return _Version(found[1] or "", tuple(map(int, found[2].split("."))))
-    return _Version(text, ()) if text else None
+    return _Version(text, ()) if _CODE_NAME.fullmatch(text) else None

@@ -7,6 +7,7 @@ to the old machine; once the guest has run with it, the second one converts the 
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 from fixer.conversion.board import Board, Conversion, Move, NoRoomError, Note
@@ -43,8 +44,8 @@ def first_step(domain: Domain) -> Conversion:
     if not free:
         raise NoRoomError("pci.0 has no slot left for a second disk controller")
     place = free[-1] << 3
-    used = [device.index for device in domain.devices if device.tag == "controller" and device.type == "sata"]
-    index = str(max(used, default=-1) + 1)
+    used = {one.index for one in domain.devices if one.tag == "controller" and one.type == "sata"}
+    index = str(next(number for number in count() if number not in used))  # libvirt fills gaps below a disk
     target = _free_target(domain)
     key, drive = f"controller[sata {index}]", f"disk[{target}]"
     controller = Element("controller", {"type": "sata", "index": index}, (address_element(place),))
@@ -63,7 +64,7 @@ def first_step(domain: Domain) -> Conversion:
     edits = (AddElement("domain/devices", disk, drive), AddElement("domain/devices", controller, key))
     why = "the guest is to meet the driver of Q35's disk controller"
     moves = (Move("", key, "", "sata", None, place, why), Move("", drive, "", "empty drive", None, None, why))
-    return Conversion(edits, moves, (Note("stage", (), _GATE),))
+    return Conversion(edits, moves, (Note("stage", (), _GATE),), first_step=True)
 
 
 _GATE = (

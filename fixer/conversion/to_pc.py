@@ -12,56 +12,55 @@ from fixer.conversion.board import (
     NoRoomError,
     Note,
     Wishes,
+    refusal,
     seat,
     set_child,
     set_machine,
     written_down,
 )
+from fixer.conversion.doubts import raw_arguments
+from fixer.domain.devices import kind_of
 from fixer.domain.edits import Edit, RemoveElement, SetAttribute
 from fixer.domain.pci import PIIX_IDE, PIIX_ISA, PIIX_PM, PIIX_USB, SATA
-from fixer.findings import Code, Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fixer.domain.devices import Address, Device
     from fixer.domain.model import Domain
+    from fixer.findings import Finding
     from fixer.policy.model import GuestCapabilities
 
 _CHIPSET = (PIIX_ISA, PIIX_IDE, PIIX_USB, PIIX_PM)
 _IDE_PLACES = 4  # two channels with two disks each (QEMU hw/ide/piix.c)
-_Q35_ONLY = {
-    "iommu": "an Intel IOMMU needs Q35",
-    "controller": "a pcie-expander-bus exists on Q35 only",
-}
+_BESIDE = tuple(PIIX_ISA | function for function in range(4, 8))
+_NO_PORTS = "i440FX has no express ports"
 
 
 def to_pc(domain: Domain, guest: GuestCapabilities, machine: str, wishes: Wishes) -> Conversion:
     """Return what makes an i440FX machine, of the type ``machine``, out of a Q35 one."""
-    del guest, wishes  # whatever drives Q35's devices drives these, and there is one way to place them
-    refused = tuple(_impossible(domain))
+    del (
+        guest
+    )  # whatever drives Q35's devices drives these; its disks go back to IDE only if they came from there
+    refused = tuple(_impossible(domain, wishes))
     if refused:
         return Conversion(refused=refused)
     try:
         return _Way(domain, machine).conversion()
     except NoRoomError as error:
-        return Conversion(refused=(_refusal("domain", str(error)),))
+        return Conversion(refused=(refusal("domain", str(error)),))
 
 
-def _impossible(domain: Domain) -> Iterator[Finding]:
+def _impossible(domain: Domain, wishes: Wishes) -> Iterator[Finding]:
     if domain.find("domain/os/type") is None:
-        yield _refusal("domain", "it has no <os><type> to write the machine type to")
-    if domain.firmware.secure_boot:
-        yield _refusal("domain", "secure boot needs the SMM of Q35")
+        yield refusal("domain", "it has no <os><type> to write the machine type to")
+    if domain.firmware.secure_boot and not wishes.bios:
+        yield refusal("domain", "secure boot needs the SMM of Q35; --firmware bios does without")
     for device in domain.devices:
-        if device.tag == "iommu" or device.model == "pcie-expander-bus":
-            yield _refusal(device.key, _Q35_ONLY[device.tag])
-
-
-def _refusal(device: str, why: str) -> Finding:
-    return Finding(
-        Code.NO_CONVERSION, Severity.BREAKS_BOOT, device, why, "libvirt docs/formatdomain.rst", curable=False
-    )
+        if device.tag == "iommu":
+            yield refusal(device.key, "an IOMMU needs Q35")
+        elif device.model == "pcie-expander-bus":
+            yield refusal(device.key, "a pcie-expander-bus exists on Q35 only")
 
 
 class _Way:
@@ -74,7 +73,8 @@ class _Way:
         self.board = Board(domain, _CHIPSET)
         self.edits: list[Edit] = [set_machine(domain, machine)]
         self.moves: list[Move] = []
-        self._last: dict[str, int] = {}  # kind -> slot of the last one that was given a place
+        self.seats: dict[Device, Address] = {}  # in the guest's order
+        self.renamed: dict[Device, str] = {}  # SATA cards by the keys that they will have
         # Conventional buses stay, numbered anew: libvirt fills gaps with bridges of its own.
         stay = [bus for bus in self.layout.buses if bus.index and self._stays(bus.index)]
         self.buses = {0: 0} | {bus.index: number for number, bus in enumerate(stay, 1)}
@@ -84,117 +84,140 @@ class _Way:
 
     def conversion(self) -> Conversion:
         self._storage()
-        kept, loose = self._sorted()
-        for device, address in kept:
-            self._seat(device, address)
-        for device, address in loose:
-            place = self._next_place(device)
-            self._seat(device, place)
+        self._take_seats()
+        for device, place in self.seats.items():
             if not device.is_bridge:
-                why = "i440FX has no express ports" if address >> 8 else "the PIIX3 sits there"
-                what = device.model or device.tag
-                self.moves.append(Move(device.key, device.key, what, "", address, place, why))
+                self._seat(device, place)
         self._bridges()
         self._watchdogs()
-        note = Note("kept", (), f"{len(kept)} PCI devices keep slot and function")
-        return Conversion(tuple(self.edits), tuple(self.moves), (note,))
+        kept = sum(self.layout.at[device] == place for device, place in self.seats.items())
+        note = Note("kept", (), f"{kept} PCI device{'s' * (kept != 1)} at the same bus, slot and function")
+        findings = tuple(raw_arguments(self.domain, "pcie.0", "pci.0"))
+        return Conversion(tuple(self.edits), tuple(self.moves), (note,), findings)
 
-    def _sorted(self) -> tuple[list[tuple[Device, Address]], list[tuple[Device, Address]]]:
-        """Part devices into those that keep their place and those that need one, in the guest's order."""
-        kept, loose = [], []
+    # --- places ---------------------------------------------------------------------------------------
+
+    def _take_seats(self) -> None:
+        """Give every device its place: first those that keep theirs, then the others, in the guest's order."""
         gone = {move.device for move in self.moves if move.after is not None}
-        for device, address in sorted(self.layout.at.items(), key=lambda pair: self.layout.order(pair[1])):
+        order = sorted(self.layout.at.items(), key=lambda pair: self.layout.order(pair[1]))
+        loose: list[Device] = []
+        for device, address in order:
             if device.key in gone or (device.is_bridge and not self._stays(device.index)):
                 continue
             bus = self.buses.get(address >> 8)
             if bus is None or (bus == 0 and address in {*_CHIPSET, SATA}):
-                loose.append((device, address))
+                loose.append(device)
             else:
                 place = bus << 8 | address & 0xFF
-                kept.append((device, self.board.take(place) if bus == 0 else place))
-        return self._with_heads(kept), loose
+                self.seats[device] = self.board.take(place) if bus == 0 else place
+        self._add_heads()
+        for device in loose:
+            self.seats[device] = self.board.take(self._place_in_order(device))
 
-    def _with_heads(self, kept: list[tuple[Device, Address]]) -> list[tuple[Device, Address]]:
+    def _add_heads(self) -> None:
         """Make the first device of a slot function 0 where that was the LPC bridge, or a port that goes."""
-        found = []
-        for device, place in kept:
-            address = place
-            if address >> 8 == 0 and not self.board.has_head(address) and not self.domain.is_hidden(device):
-                head = self.board.take(address & ~7)
-                self.board.taken.discard(address)
-                what, why = device.model or device.tag, "function 0 of its slot goes"
-                self.moves.append(Move(device.key, device.key, what, "", address, head, why))
-                address = head
-            found.append((device, address))
-        return found
+        for device, place in list(self.seats.items()):
+            if place >> 8 == 0 and not self.board.has_head(place) and not self.domain.is_hidden(device):
+                self.board.taken.discard(place)
+                self.seats[device] = self.board.take(place & ~7)
 
-    def _next_place(self, device: Device) -> Address:
-        """Return a free slot behind all devices of its kind, so that the guest finds them in the same order."""
+    def _place_in_order(self, device: Device) -> Address:
+        """Return a free place between its like before and behind it. Raises NoRoomError."""
         if device.type == "usb" and device.index == 0 and device.model in {"", "piix3-uhci"}:
             return PIIX_USB
-        kind = device.driver or device.model or device.tag
-        lowest = max(self._last.get(kind, 0), self._last_on_root(kind))
-        free = self.board.free_slots(above=lowest)
-        if not free:
-            raise NoRoomError(f"pci.0 has no slot left for {device.key} that keeps the order of the devices")
-        self._last[kind] = free[0]
-        return self.board.take(free[0] << 3)
+        mine = self.layout.order(self.layout.at[device])
+        low, high = (-1, 0), (2, 0)
+        for other, place in self.seats.items():
+            if kind_of(other) != kind_of(device):
+                continue
+            order = self.layout.order(self.layout.at[other])
+            rank = (int(place >> 8 > 0), order if place >> 8 else place)
+            if order < mine:
+                low = max(low, rank)
+            else:
+                high = min(high, rank)
+        # Functions of slot 1 are seen too: the PIIX3's ISA bridge is its function 0.
+        free = [slot << 3 for slot in self.board.free_slots()] + [
+            at for at in _BESIDE if self.board.is_free(at)
+        ]
+        fitting = [at for at in free if low < (0, at) < high]
+        if not fitting:
+            raise NoRoomError(
+                f"pci.0 has no place for {device.key} that keeps the order of the guest's devices"
+            )
+        return fitting[0]
 
-    def _last_on_root(self, kind: str) -> int:
-        slots = (
-            address >> 3
-            for device, address in self.layout.at.items()
-            if address >> 8 == 0
-            and address not in _CHIPSET
-            and (device.driver or device.model or device.tag) == kind
-        )
-        return max(slots, default=1)
-
-    def _seat(self, device: Device, address: Address) -> None:
+    def _seat(self, device: Device, place: Address) -> None:
+        address = self.layout.at[device]
         if device.node is None:
-            self.edits.append(written_down(device, address))
+            self.edits.append(written_down(device, place))
         else:
-            self.edits += seat(device, address)
+            self.edits += seat(device, place, multifunction=None if place == address else False)
+        now = self.renamed.get(device, device.key)
+        if (now, place) != (device.key, address):
+            what = device.model or device.type or device.tag
+            why = self._why(address) if place != address else "number 0 is free"
+            self.moves.append(Move(device.key, now, what, "", address, place, why))
+
+    def _why(self, address: Address) -> str:
+        if address >> 8 not in self.buses:
+            return _NO_PORTS
+        return "buses are numbered without the ports" if address >> 8 else "the other chipset is in the way"
+
+    # --- bridges --------------------------------------------------------------------------------------
 
     def _bridges(self) -> None:
-        for device in self.domain.devices:
-            if not device.is_bridge or device.node is None:
+        for device in self.layout.devices:
+            if not device.is_bridge:
                 continue
+            node = device.node
             if device.index == 0:
-                self.edits.append(
-                    SetAttribute(device.key, "model", device.node.attrs.get("model"), "pci-root")
-                )
-            elif not self._stays(device.index):
-                self.edits.append(RemoveElement(device.key, device.node.raw.decode("utf-8")))
-                self.moves.append(
-                    Move(device.key, "", device.model, "", None, None, "i440FX has no express ports")
-                )
-            else:
+                if node is not None:
+                    self.edits.append(SetAttribute(device.key, "model", node.attrs.get("model"), "pci-root"))
+            elif self._stays(device.index):
                 self._bridge(device)
+            elif node is not None:
+                self.edits.append(RemoveElement(device.key, node.raw.decode("utf-8")))
+                at = self.layout.at.get(device)
+                self.moves.append(Move(device.key, "", device.model, "", at, None, _NO_PORTS))
 
     def _bridge(self, device: Device) -> None:
-        assert device.node is not None
-        number = self.buses[device.index]
-        if device.model != "pci-bridge":
-            self.edits.append(SetAttribute(device.key, "model", device.node.attrs.get("model"), "pci-bridge"))
-            model = device.node.find("model")
-            if model is not None:  # <model name='pcie-pci-bridge'/>, QEMU's name of the old one
-                self.edits.append(RemoveElement(f"{device.key}/model", model.raw.decode("utf-8")))
-        if number != device.index or "index" not in device.node.attrs:
-            self.edits.append(SetAttribute(device.key, "index", device.node.attrs.get("index"), str(number)))
-        if number != device.index or device.model != "pci-bridge":
-            now = f"controller[pci {number}]"
+        number, place = self.buses[device.index], self.seats[device]
+        address = self.layout.at[device]
+        now = f"controller[pci {number}]"
+        node = device.node
+        if node is None:
+            self.edits.append(written_down(device, place, number, "pci-bridge"))
+        else:
+            self.edits += seat(device, place, multifunction=None if place == address else False)
+            if device.model != "pci-bridge":
+                self.edits.append(SetAttribute(device.key, "model", node.attrs.get("model"), "pci-bridge"))
+                name = node.find("model")
+                if name is not None:  # <model name='pcie-pci-bridge'/>, QEMU's name of the old one
+                    self.edits.append(RemoveElement(f"{device.key}/model", name.raw.decode("utf-8")))
+            if number != device.index or "index" not in node.attrs:
+                self.edits.append(SetAttribute(device.key, "index", node.attrs.get("index"), str(number)))
+        if (now, device.model, place) != (device.key, "pci-bridge", address):
             why = "buses are numbered without the ports"
-            self.moves.append(Move(device.key, now, device.model, "pci-bridge", None, None, why))
+            self.moves.append(Move(device.key, now, device.model, "pci-bridge", address, place, why))
+
+    # --- disks and the rest ---------------------------------------------------------------------------
 
     def _storage(self) -> None:
-        """Bring the disks of the built-in SATA controller onto IDE, where they all have a place there."""
+        """Bring the disks of the built-in SATA controller back to IDE, if that is where they came from.
+
+        Disks that were called hdX were on IDE. Others stay on SATA, whose controller becomes a card: the guest has
+        its driver, and may have none for IDE that it starts from.
+        """
         disks = storage.disks_on(self.domain, "sata")
         ports = {disk: storage.sata_port(disk) for disk in disks}
         own = [disk for disk in disks if ports[disk][0] == 0]
         controller = self.domain.by_key.get("controller[sata 0]")
-        if controller is None or any(ports[disk][1] >= _IDE_PLACES for disk in own):
-            return  # a SATA controller is a card of its own then
+        if controller is None or any(
+            ports[disk][1] >= _IDE_PLACES or not disk.key.startswith("disk[hd") for disk in own
+        ):
+            return
         why = "the chipset has IDE instead of SATA"
         if controller.node is not None:
             self.edits.append(SetAttribute(controller.key, "type", "sata", "ide"))
@@ -216,8 +239,7 @@ class _Way:
             ):
                 index = str(device.index - 1)
                 self.edits.append(SetAttribute(device.key, "index", device.node.attrs.get("index"), index))
-                now = f"controller[sata {index}]"
-                self.moves.append(Move(device.key, now, "sata", "", None, None, "number 0 is free"))
+                self.renamed[device] = f"controller[sata {index}]"
         for disk in disks:
             self.edits += set_child(disk, "address", "controller", str(ports[disk][0] - 1))
 

@@ -6,7 +6,7 @@ too: libvirt takes one on pcie.0 where the XML says so (virDomainPCIAddressFlags
 
 from __future__ import annotations
 
-from string import ascii_lowercase
+from itertools import count
 from typing import TYPE_CHECKING
 
 from fixer.conversion import staging, storage, usb
@@ -17,11 +17,13 @@ from fixer.conversion.board import (
     NoRoomError,
     Note,
     Wishes,
+    refusal,
     seat,
     set_machine,
     written_down,
 )
-from fixer.domain.devices import short_address
+from fixer.conversion.doubts import quirks, raw_arguments
+from fixer.domain.devices import disk_letters, short_address
 from fixer.domain.edits import AddElement, Edit, SetAttribute, address_element
 from fixer.domain.pci import EXPANDERS, LPC, PIIX_IDE, PIIX_ISA, SATA, SMBUS
 from fixer.domain.writing import Element
@@ -39,6 +41,7 @@ _CHIPSET = (LPC, SATA, SMBUS)
 # Functions of slot 1f that the ICH9 leaves free; its LPC bridge is function 0 and multifunction, so they are seen.
 _BESIDE = tuple(LPC | function for function in (1, 4, 5, 6, 7))
 _RULE = "QEMU hw/i386/pc_q35.c"
+_TAKEN = "Q35 has a device of its own there"
 
 
 def to_q35(domain: Domain, guest: GuestCapabilities, machine: str, wishes: Wishes) -> Conversion:
@@ -53,22 +56,22 @@ def to_q35(domain: Domain, guest: GuestCapabilities, machine: str, wishes: Wishe
             Conversion(refused=tuple(refused)) if refused else _Way(domain, guest, wishes).conversion(machine)
         )
     except NoRoomError as error:
-        return Conversion(refused=(_refusal("domain", str(error), _RULE),))
+        return Conversion(refused=(refusal("domain", str(error), _RULE),))
 
 
 def _impossible(domain: Domain) -> Iterator[Finding]:
     source = "libvirt docs/formatdomain.rst"
     if domain.find("domain/os/type") is None:
-        yield _refusal("domain", "it has no <os><type> to write the machine type to", source)
+        yield refusal("domain", "it has no <os><type> to write the machine type to", source)
     for device in domain.devices:
         if device.model in EXPANDERS:
-            yield _refusal(device.key, "a pci-expander-bus exists on i440FX only", source)
+            yield refusal(device.key, "a pci-expander-bus exists on i440FX only", source)
 
 
 def _unfit(guest: GuestCapabilities, wishes: Wishes) -> Iterator[Finding]:
     if wishes.ports and not guest.is_modern:
         why = f"behind root ports virtio is modern-only, and {guest.name} is not known to drive that: leave --layout"
-        yield _refusal("domain", why, guest.interface.where)
+        yield refusal("domain", why, guest.interface.where)
 
 
 def _blind(domain: Domain, guest: GuestCapabilities, wishes: Wishes) -> Iterator[Finding]:
@@ -81,10 +84,17 @@ def _blind(domain: Domain, guest: GuestCapabilities, wishes: Wishes) -> Iterator
     ):
         return
     told = f"has an AHCI driver only if {ahci.condition}" if ahci.condition else "has no AHCI driver"
-    hint = "; --staged makes it ready in two steps" if _may_learn(guest) else ""
+    hint = ""
+    if _may_learn(guest):
+        ready = (
+            "give --driver-bound once it has run with the helper"
+            if staging.helper(domain)
+            else "see --staged"
+        )
+        hint = f"; {ready}"
     for disk in storage.disks_on(domain, "ide"):
         if storage.is_hard_disk(disk):
-            yield _refusal(disk.key, f"Q35 has no IDE, and {guest.name} {told}{hint}", ahci.where)
+            yield refusal(disk.key, f"Q35 has no IDE, and {guest.name} {told}{hint}", ahci.where)
 
 
 def _may_learn(guest: GuestCapabilities) -> bool:
@@ -96,11 +106,7 @@ def _first_step(domain: Domain) -> Conversion:
     if staging.helper(domain) is None:
         return staging.first_step(domain)
     why = "the helper is there: start the guest once, see that it shows an AHCI controller, then give --driver-bound"
-    return Conversion(refused=(_refusal("domain", why, "step 1 of 2"),))
-
-
-def _refusal(device: str, why: str, evidence: str) -> Finding:
-    return Finding(Code.NO_CONVERSION, Severity.BREAKS_BOOT, device, why, evidence, curable=False)
+    return Conversion(refused=(refusal("domain", why, "step 1 of 2"),))
 
 
 class _Way:
@@ -115,6 +121,7 @@ class _Way:
         self.board = Board(domain, _CHIPSET)
         self.edits: list[Edit] = []
         self.moves: list[Move] = []
+        self.places: dict[Device, Address] = {}
         self.gone: set[str] = set()  # keys of what goes: the helper of the first step
 
     def conversion(self, machine: str) -> Conversion:
@@ -128,7 +135,7 @@ class _Way:
         piix = usb.primary(self.domain)
         if piix is not None:
             self._add(*usb.on_q35(piix, self.layout.at[piix], self.guest, self.board))
-        notes = tuple(_notes(self.domain, self.guest, self.moves))
+        notes = tuple(_notes(self.domain, self.guest, self.wishes, self.moves))
         return Conversion(
             tuple(self.edits), tuple(self.moves), notes, tuple(_doubts(self.domain, self.guest, self.wishes))
         )
@@ -148,16 +155,14 @@ class _Way:
         }
         root = _places({device: at for device, at in left.items() if not at >> 8}, self.board)
         for device, address in left.items():
-            place = root.get(device, address)
+            place = self.places[device] = root.get(device, address)
             if place == address:
                 self.edits += _at(device, address)
+            elif device.type == "sata":  # told with its new number
+                self.edits += _at(device, place, multifunction=False)
             else:
-                why = (
-                    "Q35 has a device of its own there"
-                    if address >> 3 == LPC >> 3
-                    else "the PIIX3 was function 0"
-                )
-                self._move(device, address, place, why)
+                beside = address >> 3 == LPC >> 3
+                self._move(device, address, place, _TAKEN if beside else "the PIIX3 was function 0")
         if ported:
             self._ports(ported)
 
@@ -204,8 +209,9 @@ class _Way:
             self.edits += storage.renumber_sata(self.domain, self.gone)
         for device in cards:
             now = f"controller[sata {device.index + 1}]"
-            at = self.layout.at.get(device)
-            self.moves.append(Move(device.key, now, "sata", "", at, at, "number 0 is that of the chipset"))
+            at, place = self.layout.at.get(device), self.places.get(device)
+            why = "number 0 is that of the chipset" + (f"; {_TAKEN}" if at != place else "")
+            self.moves.append(Move(device.key, now, "sata", "", at, place, why))
         controller = storage.ide_controller(self.domain)
         if controller is None:
             self.moves.append(Move("", "controller[sata 0]", "", "sata", None, SATA, "Q35 has one"))
@@ -223,7 +229,8 @@ class _Way:
     def _free_name(self) -> str:
         """Return the first vdX that no disk has, or has got."""
         used = {device.key for device in self.domain.devices} | {move.now for move in self.moves}
-        return next(f"vd{letter}" for letter in ascii_lowercase if f"disk[vd{letter}]" not in used)
+        names = (f"vd{disk_letters(number)}" for number in count())
+        return next(name for name in names if f"disk[{name}]" not in used)
 
     def _behind_disks(self) -> Address:
         """Return a free slot behind all virtio disks, whose names so stay as they are."""
@@ -243,11 +250,8 @@ def _root(domain: Domain) -> Iterator[Edit]:
     for device in domain.devices:
         if not device.is_bridge or device.node is None:
             continue
-        old = device.node.attrs.get("model")
         if device.index == 0:
-            yield SetAttribute(device.key, "model", old, "pcie-root")
-        elif not old:  # which libvirt would make a root port on Q35
-            yield SetAttribute(device.key, "model", old, "pci-bridge")
+            yield SetAttribute(device.key, "model", device.node.attrs.get("model"), "pcie-root")
 
 
 def _places(at: Mapping[Device, Address], board: Board) -> dict[Device, Address]:
@@ -278,15 +282,23 @@ def _at(device: Device, address: Address, *, multifunction: bool | None = None) 
         yield from seat(device, address, multifunction=multifunction)
 
 
-def _notes(domain: Domain, guest: GuestCapabilities, moves: list[Move]) -> Iterator[Note]:
+def _notes(domain: Domain, guest: GuestCapabilities, wishes: Wishes, moves: list[Move]) -> Iterator[Note]:
     layout = domain.layout
     assert layout is not None
     gone = {move.device for move in moves if move.after is not None}
     kept = [device for device in layout.at if device.key not in gone]
-    yield Note("kept", (), f"{len(kept)} PCI devices keep bus, slot and function")
+    yield Note(
+        "kept", (), f"{len(kept)} PCI device{'s' * (len(kept) != 1)} at the same bus, slot and function"
+    )
     if any(address >> 8 == 0 for address in layout.at.values()):
         text = "nothing can be plugged into or out of pcie.0 while the domain runs; pci.0 could; bridges still can"
         yield Note("hotplug", (), text)
+    if wishes.virtio_unbound:
+        yield Note(
+            "ide-disks",
+            (),
+            "the site wants virtio disks; of Windows only with --driver-bound, so they go to SATA",
+        )
     if guest.family == "windows":
         yield Note(
             "windows-chipset",
@@ -318,31 +330,5 @@ def _doubts(domain: Domain, guest: GuestCapabilities, wishes: Wishes) -> Iterato
             ahci.where or "the policy does not say",
             curable=False,
         )
-    for node in domain.raw_arguments():
-        if "pci.0" in node.attrs["value"].replace("pcie.0", ""):
-            yield Finding(
-                Code.RAW_ARGUMENT,
-                Severity.BREAKS_BOOT,
-                "commandline",
-                "an argument of qemu:commandline names bus pci.0, which is pcie.0 on Q35",
-                f"line {node.line}",
-                curable=False,
-            )
-    for quirk in guest.quirks:
-        name, _, told = quirk.partition(": ")
-        if name == "pci-hole64":
-            yield Finding(Code.PCI_HOLE64, Severity.DEGRADES, "domain", told, "policy: quirks", curable=False)
-        elif name == "cpu-flags" and _shows_new_flags(domain):
-            yield Finding(Code.CPU_FLAGS, Severity.NOTE, "domain", told, "policy: quirks", curable=False)
-
-
-def _shows_new_flags(domain: Domain) -> bool:
-    """Tell whether the CPU brings SMAP along, by what the host has; models are the owner's choice."""
-    cpu = domain.root.find("cpu")
-    if cpu is None or cpu.attrs.get("mode") not in {"host-passthrough", "host-model", "maximum"}:
-        return False
-    off = {"disable", "forbid"}
-    return not any(
-        node.attrs.get("name") == "smap" and node.attrs.get("policy") in off
-        for node in cpu.findall("feature")
-    )
+    yield from raw_arguments(domain, "pci.0", "pcie.0")
+    yield from quirks(domain, guest)

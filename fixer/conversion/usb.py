@@ -8,6 +8,7 @@ from fixer.conversion.board import Board, Move, NoRoomError, seat
 from fixer.domain.devices import USB2_COMPANIONS, short_address
 from fixer.domain.edits import AddElement, Edit, SetAttribute, address_element
 from fixer.domain.writing import Element
+from fixer.policy.model import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +43,8 @@ def on_q35(
     device: Device, before: Address, guest: GuestCapabilities, board: Board
 ) -> tuple[list[Edit], list[Move]]:
     """Replace the PIIX3 controller by what the guest has drivers for; attached devices keep their ports."""
-    drives_xhci = guest.chipset.get("xhci")
-    if drives_xhci is not None and drives_xhci.value == "yes":
+    # Early kernels that have an xhci driver had it as a preview: what is old gets what every guest drives.
+    if guest.is_modern and guest.chipset.get("xhci", UNKNOWN).value == "yes":
         return _xhci(device, before, board)
     return _ich9(device, before, board)
 

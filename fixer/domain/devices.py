@@ -163,6 +163,11 @@ def _read_info(device: Device, node: Node) -> None:
             device.needs_modern = "iommu='on'"
 
 
+def kind_of(device: Device) -> str:
+    """Return what a guest numbers together: the virtio devices of one driver, else those of a tag and model."""
+    return device.driver or f"{device.tag} {device.model}"
+
+
 def number(text: str) -> int | None:
     """Read an unsigned number as libvirt does (virStrToLong_ui with base 0), None where it is none."""
     known = _KNOWN.get(text)
@@ -271,6 +276,16 @@ def disk_index(dev: str) -> int:
     for letter in found[1]:
         value = value * 26 + ord(letter) - 96
     return value - 1
+
+
+def disk_letters(number: int) -> str:
+    """Return the letters of the disk with this place in its row: 0 is a, 25 z, 26 aa."""
+    text = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        text = chr(97 + rest) + text
+    return text
 
 
 def _disk(node: Node) -> Device:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fixer.domain import virtio
-from fixer.domain.devices import Device, read_devices
+from fixer.domain.devices import Device, kind_of, read_devices
 from fixer.domain.document import Document, Node, parse
 from fixer.domain.firmware import read_firmware
 from fixer.domain.implicit import implicit_controllers
@@ -115,7 +115,7 @@ class Domain:
         }
         found: dict[str, list[Device]] = {}
         for _, device in sorted(ranked.items()):
-            found.setdefault(device.driver or f"{device.tag} {device.model}", []).append(device)
+            found.setdefault(kind_of(device), []).append(device)
         return found
 
     @cached_property

@@ -79,7 +79,7 @@ class Writer:
 
     def splices(self) -> list[Splice]:
         source = self._document.source
-        found = [Splice(node.start - len(_lead(source, node)), node.end, b"") for node in self._removed]
+        found = [_removal(source, node) for node in self._removed]
         for node, changes in self._attributes.items():
             found += self._attribute_splices(node, changes)
         for parent, elements in self._children.items():
@@ -163,6 +163,15 @@ def apply_splices(source: bytes, splices: list[Splice]) -> bytes:
         at = splice.end
     parts.append(source[at:])
     return b"".join(parts)
+
+
+def _removal(source: bytes, node: Node) -> Splice:
+    """Take the line along that an element stands on, unless a comment stands there too."""
+    remark = _REMARK.match(source, node.end)
+    if remark is None:
+        return Splice(node.start - len(_lead(source, node)), node.end, b"")
+    blanks = len(remark[0]) - len(remark[0].lstrip(b" \t"))
+    return Splice(node.start, node.end + blanks, b"")
 
 
 def _lead(source: bytes, node: Node) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fixer.conversion import REMEDY
-from fixer.conversion.board import Conversion, Note, Wishes, set_machine
+from fixer.conversion.board import Conversion, Note, Wishes, refusal, set_machine
 from fixer.conversion.firmware import Change as FirmwareChange
 from fixer.conversion.firmware import to_firmware
 from fixer.conversion.forecast import forecast
@@ -86,17 +86,30 @@ def _changes(
         wanted = read_wanted(request.machine)
         if wanted.family is not domain.machine.family:
             machine = choose(domain.machine, wanted, host)
+            virtio = request.site.ide_disks == "virtio" and guest.drives("block").value == "yes"
+            # Windows starts from a driver that it has met at boot only, installed or not.
+            startable = guest.family != "windows" or request.driver_bound
             wishes = Wishes(
                 ports=request.layout == "ports",
                 staged=request.staged,
                 driver_bound=request.driver_bound,
-                virtio_disks=request.site.ide_disks == "virtio" and guest.drives("block").value == "yes",
+                virtio_disks=virtio and startable,
+                virtio_unbound=virtio and not startable,
+                bios=request.firmware == "bios",
             )
             conversion = _converter(wanted.family)(domain, guest, machine, wishes)
         elif wanted.name and wanted.name != machine:
             machine = choose(domain.machine, wanted, host)
-            conversion = Conversion((set_machine(domain, machine),))
+            conversion = _renamed(domain, machine)
+    if conversion.first_step:
+        return conversion, FirmwareChange()
     return conversion, to_firmware(domain, guest, request.firmware, machine, esp, host)
+
+
+def _renamed(domain: Domain, machine: str) -> Conversion:
+    if domain.find("domain/os/type") is None:
+        return Conversion(refused=(refusal("domain", "it has no <os><type> to write the machine type to"),))
+    return Conversion((set_machine(domain, machine),))
 
 
 def _converter(family: Family) -> Callable[[Domain, GuestCapabilities, str, Wishes], Conversion]:

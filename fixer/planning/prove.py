@@ -111,7 +111,8 @@ def _named(before: Domain, after: Domain, conversion: Conversion) -> str:
     named = {move.now for move in conversion.moves}
     keys = conversion.keys
     for device in before.layout.devices:
-        if device.is_bridge and device.index == 0:
+        made_up = device.node is None and device.key not in moved  # by libvirt, which makes up others then
+        if device.is_bridge and (device.index == 0 or made_up):
             continue
         now = after.by_key.get(keys.get(device.key, device.key))
         if now is None:

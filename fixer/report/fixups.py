@@ -67,7 +67,8 @@ def _disks(disks: list[Name]) -> Iterator[str]:
     yield "# The guest's name of a disk before, and after. Look for the old ones in /etc/fstab,\n"
     yield "# the boot loader's configuration (root=, resume=), /etc/crypttab and scripts.\n"
     for name in disks:
-        yield f"{name.before} {name.after}\n"
+        after = "/dev/sr0 or the next one" if name.after == "/dev/srN" else name.after
+        yield f"{name.before} {after}\n"
 
 
 def _windows() -> dict[str, str]:
@@ -79,9 +80,14 @@ $file = "$env:SystemDrive\virtfix-network.xml"
 Get-WmiObject Win32_NetworkAdapterConfiguration -Filter "IPEnabled=TRUE" |
     Select-Object MACAddress, DHCPEnabled, IPAddress, IPSubnet, DefaultIPGateway, DNSServerSearchOrder |
     Export-Clixml $file
+if (Get-Command Get-Disk -ErrorAction SilentlyContinue) {
+    Get-Disk | Where-Object { -not $_.IsOffline } | Select-Object Signature, Guid, SerialNumber |
+        Export-Clixml "$env:SystemDrive\virtfix-disks.xml"
+}
 Write-Output "saved $file"
 """
-_AFTER = r"""# Run as administrator after the first start on the new machine: gives static addresses back, brings disks online.
+_AFTER = r"""# Run as administrator after the first start on the new machine: gives static addresses back, and brings those
+# disks online that were online before: what is offline on purpose, as a shared disk, stays so.
 $file = "$env:SystemDrive\virtfix-network.xml"
 foreach ($old in Import-Clixml $file) {
     if ($old.DHCPEnabled) { continue }
@@ -94,17 +100,26 @@ foreach ($old in Import-Clixml $file) {
     Write-Output "$($old.MACAddress): $($old.IPAddress)"
 }
 if (Get-Command Get-Disk -ErrorAction SilentlyContinue) {
-    Get-Disk | Where-Object { $_.IsOffline } | Set-Disk -IsOffline $false
+    foreach ($old in Import-Clixml "$env:SystemDrive\virtfix-disks.xml") {
+        Get-Disk | Where-Object { $_.IsOffline -and $_.Signature -eq $old.Signature -and $_.Guid -eq $old.Guid } |
+            Set-Disk -IsOffline $false
+    }
 } else {
-    "san policy=OnlineAll" | diskpart
-    Get-WmiObject Win32_DiskDrive | ForEach-Object { "select disk $($_.Index)`nonline disk" | diskpart }
+    Write-Output "Look for disks that came up offline: diskpart, 'list disk'. Online those that were online before:"
+    Write-Output "'select disk N', 'online disk'. Leave disks that other machines share as they are."
 }
 """
 _PURPOSE = (
-    (".link", "put it into /etc/systemd/network/, then make the initramfs again: the NIC keeps its old name"),
-    (".yaml", "put it into /etc/netplan/ beside the configuration that is there, then netplan generate"),
-    (".add", "add these lines to the ifcfg file of that name in /etc/sysconfig/network-scripts/"),
-    (".rules", "put it into /etc/udev/rules.d/: the NIC keeps its old name"),
+    (
+        ".link",
+        "before: put it into /etc/systemd/network/, make the initramfs again: the NIC keeps its old name",
+    ),
+    (
+        ".yaml",
+        "before: put it into /etc/netplan/ beside the configuration that is there, then netplan generate",
+    ),
+    (".add", "before: add these lines to the ifcfg file of that name in /etc/sysconfig/network-scripts/"),
+    (".rules", "before: put it into /etc/udev/rules.d/: the NIC keeps its old name"),
     ("disks.txt", "disks that the kernel names otherwise; nothing to do where UUID=, LABEL= or LVM is used"),
     ("before.ps1", "run it in the guest before the conversion"),
     ("after.ps1", "run it in the guest after the first start"),
@@ -112,7 +127,7 @@ _PURPOSE = (
 
 
 def _readme(files: dict[str, str]) -> Iterator[str]:
-    yield "What this guest needs because names change; put it in place before the new machine starts.\n\n"
+    yield "What this guest needs because names change.\n\n"
     for name in sorted(files):
         purpose = next(text for ending, text in _PURPOSE if name.endswith(ending))
         yield f"{name}: {purpose}\n"
