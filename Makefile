@@ -2,12 +2,14 @@
 # make test     all tests, on real libvirt and QEMU too
 # make lint     style and architecture          make types    mypy --strict
 # make bench    speed, as ratios                make clean    forget what was built here
+# make man      man pages, completions and docs/cli.md anew, from the commands
+# make docs     the site, into build/site       make package  wheel, archive, RPM, Debian package, into dist/
 #
 # Each target sets up what it needs first (see .ci/setup.sh) and is quick the second time.
 # ARGS reaches pytest:  make test ARGS='-k bridge'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types bench man docs package clean
 
 BIN := .venv/bin
 SAMPLE := rhel6-q35-ovmf.xml
@@ -47,6 +49,20 @@ bench:
 	$(BIN)/python bench/policy.py
 	$(BIN)/python bench/apply.py
 	$(BIN)/python bench/verify.py
+
+man:
+	@sh .ci/setup.sh demo
+	$(BIN)/python docs/generate_man.py
+	$(BIN)/python docs/generate_completion.py
+	$(BIN)/python docs/generate_cli.py
+
+docs:
+	@sh .ci/setup.sh docs
+	$(BIN)/python -m mkdocs build --strict
+
+package:
+	@sh .ci/setup.sh demo
+	sh packaging/build.sh
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

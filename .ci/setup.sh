@@ -2,6 +2,7 @@
 # Makes a machine ready for one goal and says each thing it does in one line.
 #
 #   sh .ci/setup.sh demo    a Python >= 3.11 and a virtual environment with virtfix
+#   sh .ci/setup.sh docs    the same with what builds the site
 #   sh .ci/setup.sh lint    the same with the linters and the type checker
 #   sh .ci/setup.sh test    the same with the tests, and the system packages that they need
 #
@@ -12,10 +13,12 @@ set -eu
 goal=${1:-}
 case $goal in
 demo) extras='' ;;
+docs) extras='[docs]' ;;
 lint) extras='[lint]' ;;
-test) extras='[test,lint]' ;; # tests/architecture runs import-linter
+# tests/architecture runs import-linter, tests/packaging builds the site and the packages
+test) extras='[test,lint,docs,packaging]' ;;
 *)
-    echo "usage: $0 demo|lint|test" >&2
+    echo "usage: $0 demo|docs|lint|test" >&2
     exit 2
     ;;
 esac
@@ -84,6 +87,10 @@ packages_for_tests() {
     apt-get)
         echo gcc libc6-dev pkg-config libvirt-dev libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients \
             qemu-system-x86 qemu-utils ovmf seabios osinfo-db busybox-static cpio
+        # For tests/packaging, which elsewhere leaves out what it can not do: packages, man pages, shells.
+        echo rpm debhelper dh-python pybuild-plugin-pyproject python3-all man-db mandoc shellcheck fish zsh
+        # For the page of virtfix report; what Ubuntu calls by that name is a snap.
+        grep -q '^ID=debian' /etc/os-release && echo chromium
         # The driver refuses to load, for root at least, where the user of this name is missing, and in
         # Debian 12 it is the daemon's package that makes it.
         getent passwd libvirt-qemu >/dev/null || echo libvirt-daemon-system

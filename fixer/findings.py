@@ -199,6 +199,13 @@ PAGES: dict[Code, Page] = {
         "(--inspection) that shows /boot/efi.",
         "UEFI specification 2.10, section 13.3; virt-inspector(1)",
     ),
+    Code.UEFI_MACHINE: Page(
+        "The machine type is older than UEFI on Q35 wants",
+        "OVMF on Q35 needs at least pc-q35-2.4, on RHEL hosts pc-q35-rhel7.3.0; Red Hat prefers pc-q35-rhel7.4.0 or "
+        "newer.",
+        "Name a newer machine type: --machine q35=pc-q35-rhel7.6.0.",
+        "the Q35 and OVMF notes of RHEL 7.4; QEMU hw/i386/pc_q35.c",
+    ),
     Code.CPU_FLAGS: Page(
         "The CPU shows flags that this guest's kernel may not bear",
         "The domain takes the host's CPU (host-passthrough, host-model, maximum), and kernels of this age are reported "
@@ -206,12 +213,5 @@ PAGES: dict[Code, Page] = {
         "next start is the first one in a long time, perhaps on another host.",
         "<feature policy='disable' name='smap'/> in <cpu>, invpcid alike, or a CPU model of the guest's age.",
         "reports on RHEL and Oracle Linux 6 and Debian 6 to 9; libvirt docs/formatdomain.rst, <cpu>",
-    ),
-    Code.UEFI_MACHINE: Page(
-        "The machine type is older than UEFI on Q35 wants",
-        "OVMF on Q35 needs at least pc-q35-2.4, on RHEL hosts pc-q35-rhel7.3.0; Red Hat prefers pc-q35-rhel7.4.0 or "
-        "newer.",
-        "Name a newer machine type: --machine q35=pc-q35-rhel7.6.0.",
-        "the Q35 and OVMF notes of RHEL 7.4; QEMU hw/i386/pc_q35.c",
     ),
 }

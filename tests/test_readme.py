@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "samples" / "README.md"]
+DOCS += [ROOT / "ansible" / "README.md", ROOT / "ansible" / "roles" / "install" / "README.md"]
 
 
 class Command(NamedTuple):
@@ -97,7 +98,7 @@ def test_every_option_is_in_the_readme_or_its_help() -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README.read_text(encoding="utf-8")))
     others = {"--inactive", "--security-info"}  # virsh's own
     known = set()
-    for command in ("plan", "apply", "topology", "verify", "audit"):
+    for command in ("plan", "apply", "topology", "verify", "audit", "report"):
         done = subprocess.run(
             [sys.executable, "-m", "fixer.cli.app", command, "--help"],
             cwd=ROOT,

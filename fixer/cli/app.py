@@ -65,6 +65,7 @@ app = typer.Typer(
     help="Rewrite libvirt domain XML so that guests with legacy virtio drivers keep their devices on Q35.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,  # completions/ has them for three shells, with values
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -112,7 +113,8 @@ def plan(
     driver_bound: DriverBound = False,
     target_capabilities: TargetCapabilities = "",
     format_: Annotated[
-        str, typer.Option("--format", "-f", metavar="text|diff|xml|json", help="What to print.")
+        str,
+        typer.Option("--format", "-f", metavar="text|diff|xml|json|kubevirt|nova", help="What to print."),
     ] = "text",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show every remedy with its price or refusal.")
@@ -131,7 +133,7 @@ def plan(
     color: Color = "auto",
 ) -> None:
     """Show what would change, and change nothing."""
-    choice("--format", format_, ("text", "diff", "xml", "json"))
+    choice("--format", format_, ("text", "diff", "xml", "json", "kubevirt", "nova"))
     if fixups and not machine:
         raise VirtfixError("usage.machine", "goes with --machine", where="--fixups")
     wanted = settings(
@@ -711,6 +713,30 @@ def topology(
     from fixer.cli import topology as command  # noqa: PLC0415
 
     raise typer.Exit(command.run(file, wanted, screen(color), after=after))
+
+
+@app.command()
+def report(
+    results: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RESULTS...",
+            help="What plan, audit, apply and verify printed as JSON: FILE, HOST=FILE, or - .",
+            show_default=False,
+        ),
+    ],
+    html: Annotated[str, typer.Option("--html", metavar="FILE", help="Write one page for a browser.")] = "",
+    csv: Annotated[str, typer.Option("--csv", metavar="FILE", help="Write a row a domain.")] = "",
+    junit: Annotated[
+        str, typer.Option("--junit", metavar="FILE", help="Write a test case a domain, for CI.")
+    ] = "",
+    title: Annotated[str, typer.Option("--title", help="What stands above the page.")] = "virtfix report",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+) -> None:
+    """Make one report over all hosts from saved results."""
+    from fixer.cli import report as command  # noqa: PLC0415
+
+    raise typer.Exit(command.run(results, command.Wanted(html, csv, junit, title, force)))
 
 
 @app.command()

@@ -44,14 +44,14 @@ def run(paths: list[str], settings: Settings, view: View, *, out: str, jobs: int
         jobs = 1  # libvirt's connections do not cross a fork
     outcomes = batch.run(paths, Job(_prepare, _one, (settings, view)), jobs=jobs)
     tally = batch.Tally()
-    many = len(paths) > 1
+    many = len(paths) != 1  # no domain at all is an empty array
     with _Output(view, many=many) as output, _saving(out, many=many) as saved:
         for outcome in outcomes:
             tally.add(outcome)
             output.add(outcome.output)
             if saved is not None and outcome.saved:
                 saved.add(outcome.saved.encode())
-    if many:
+    if len(paths) > 1:
         sys.stderr.write(summary(tally.counts))
     return exit_code(tally.counts, detailed=detailed)
 

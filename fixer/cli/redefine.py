@@ -414,7 +414,7 @@ def report(results: Generator[Result], wishes: Wishes, total: int, made: Run, *,
     with contextlib.closing(results):  # what is under way ends before the journal does
         for number, result in enumerate(results, 1):
             counts.add(result)
-            _tell(result, wishes.form, number)
+            _tell(result, wishes.form, number, made.id)
     if wishes.form == "json":
         sys.stdout.write("\n]\n" if number else "]\n")
     sys.stdout.flush()
@@ -449,7 +449,7 @@ def _summarize(counts: dict[str, int], number: int, total: int, made: Run, form:
         )
 
 
-def _tell(result: Result, form: str, number: int) -> None:
+def _tell(result: Result, form: str, number: int, run: str) -> None:
     if form == "text":
         stream = sys.stderr if result.status in {Status.FAILED, Status.BLOCKED} else sys.stdout
         prefix = "virtfix: " if stream is sys.stderr else ""
@@ -457,7 +457,7 @@ def _tell(result: Result, form: str, number: int) -> None:
             sys.stdout.flush()
         stream.write(prefix + line(result))
         return
-    value = result._asdict() | {"status": result.status.value, "notes": list(result.notes)}
+    value = result._asdict() | {"status": result.status.value, "notes": list(result.notes), "run": run}
     separator = ",\n" if form == "json" and number > 1 else ""
     sys.stdout.write(separator + json.dumps(value) + ("" if form == "json" else "\n"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.domain.machine import Family
 from fixer.domain.pci import LPC, SMBUS
@@ -10,6 +10,8 @@ from fixer.domain.virtio import Mode
 from fixer.errors import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fixer.domain.devices import Device
     from fixer.domain.model import Domain
     from fixer.domain.pci import Layout
@@ -61,6 +63,52 @@ def tree(domain: Domain, *, unicode: bool = True) -> list[Line]:
     marks = {"*": "added by libvirt", "?": "no address in the XML"}
     rows += [Line(f"{mark} {text}", _DIM) for mark, text in marks.items() if _marked(rows, mark)]
     return rows
+
+
+class Node(NamedTuple):
+    """One row of the tree as values: a root bus (depth 0) or a device, with its place on the bus above it.
+
+    ``bus`` is the number that the guest's firmware gives to the bus that a root or a bridge opens, ``mark``
+    says what the XML leaves to libvirt: ``added`` or ``unwritten`` (no address).
+    """
+
+    depth: int
+    at: str
+    device: str
+    mode: str = ""
+    model: str = ""
+    bus: str = ""
+    mark: str = ""
+
+
+def nodes(domain: Domain) -> Iterator[Node]:
+    """Yield the rows of the tree, depth first, as the guest walks it; none where there is no PCI topology."""
+    layout = domain.layout
+    for bus in layout.buses if layout is not None else ():
+        if layout is not None and layout.top[bus.index] is None and bus.number >= 0:
+            yield Node(0, "", "", model=bus.model, bus=f"{bus.number:02x}")
+            yield from _below(domain, layout, bus.index, 1)
+
+
+def _below(domain: Domain, layout: Layout, index: int, depth: int) -> Iterator[Node]:
+    bridges = {bus.controller: bus for bus in layout.buses if bus.controller is not None}
+    entries: list[tuple[int, Device | None, str]] = [
+        *((address, device, device.key) for address, device in layout.children(index)),
+        *_chipset(layout, index),
+    ]
+    for address, device, label in sorted(entries, key=lambda entry: entry[0]):
+        place = f"{address >> 3 & 31:02x}.{address & 7}"
+        mark = "" if device is None else _MARKS[_note(device)]
+        if device is not None and device in bridges:
+            bus = bridges[device]
+            yield Node(depth, place, label, model=bus.model, bus=f"{bus.number:02x}", mark=mark)
+            yield from _below(domain, layout, bus.index, depth + 1)
+        else:
+            mode = None if device is None else domain.modes.get(device)
+            yield Node(depth, place, label, mode.value if mode is not None else "", mark=mark)
+
+
+_MARKS = {"": "", " *": "added", " ?": "unwritten"}
 
 
 def _marked(rows: list[Line], mark: str) -> bool:

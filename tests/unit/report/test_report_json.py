@@ -87,10 +87,16 @@ def test_the_example_is_a_real_plan() -> None:
 
 
 def _shortened(value: dict[str, Any]) -> dict[str, Any]:
-    """Cut the lists of a plan to their first item, and the difference to two."""
+    """Cut the lists of a plan to their first item, the difference to two, a tree to a row of each kind."""
     lists = {name: value[name][:1] for name in ("findings", "changes", "edits", "consequences")}
     changed = dict(list(value["difference"]["values_changed"].items())[:2])
-    return {**value, **lists, "difference": {"values_changed": changed}}
+    tree = {side: _each_kind(rows) for side, rows in value["topology"].items()}
+    return {**value, **lists, "difference": {"values_changed": changed}, "topology": tree}
+
+
+def _each_kind(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first row of each set of keys."""
+    return list({tuple(row): row for row in reversed(rows)}.values())[::-1]
 
 
 def _is_part(shown: Any, real: Any, path: str) -> None:
