@@ -177,10 +177,11 @@ PAGES: dict[Code, Page] = {
         "QEMU hw/i386/pc_q35.c; Microsoft KB 922976",
     ),
     Code.RAW_ARGUMENT: Page(
-        "An argument that goes past libvirt names a bus of the old machine",
-        "qemu:commandline holds an argument with bus=pci.0, the root bus of i440FX. On Q35 that bus is called pcie.0: "
-        "QEMU does not start. virtfix does not rewrite what it does not understand.",
-        "Change bus=pci.0 to bus=pcie.0 in that argument, and see that its address is free.",
+        "What goes past libvirt names a bus or a controller of the old machine",
+        "qemu:commandline holds an argument with a bus that the other machine has not (pci.0 and ide.N of i440FX, pcie.0 of "
+        "Q35), or qemu:override sets a property on a controller that gives way. QEMU does not start, so the conversion is refused: virtfix does not rewrite what it does not understand.",
+        "Change bus=pci.0 to bus=pcie.0 in that argument and see that its address is free; take out what is set on the old "
+        "controller. Properties of IDE disks follow them to SATA by themselves.",
         "QEMU hw/i386/pc_q35.c, hw/pci-host/q35.c",
     ),
     Code.PCI_HOLE64: Page(

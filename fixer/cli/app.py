@@ -299,6 +299,8 @@ def apply(
     """Carry out what plan shows: redefine domains, or write files."""
     choice("--format", format_, ("text", "json"))
     to_files = bool(output_dir) or in_place
+    if to_files and format_ != "text":
+        raise VirtfixError("usage.target", "--format json is for domains, not for files that are written")
     if bool(output_dir) and in_place:
         raise VirtfixError("usage.target", "give either --output-dir DIR or --in-place")
     if backup_suffix and (not in_place or "/" in backup_suffix):

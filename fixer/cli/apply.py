@@ -101,6 +101,10 @@ def _one(request: Request, path: str, settings: Settings, target: Target) -> Out
 
 
 def _refuse_unresolved(plan: Plan, target: Target) -> None:
+    if plan.refused:
+        raise VirtfixError(
+            "convert.refused", f"can not be converted: {plan.refused}", hint="nothing was written; see plan"
+        )
     if not target.strict or not plan.unresolved:
         return
     first = plan.unresolved[0]

@@ -180,19 +180,16 @@ def settings(
     choice("--strategy", strategy, REMEDIES)
     choice("--firmware", firmware or None, ("bios", "efi"))
     choice("--layout", layout, ("keep", "ports"))
-    for option, given in (
-        ("--layout", layout != "keep"),
-        ("--staged", staged),
-        ("--driver-bound", driver_bound),
-    ):
-        if given and not machine:
-            raise VirtfixError("usage.machine", "goes with --machine q35", where=option)
+    if not machine:
+        _only_for_q35(layout, staged=staged, driver_bound=driver_bound)
     if esp and firmware != "efi":
         raise VirtfixError("usage.firmware", "goes with --firmware efi", where="--esp")
     if machine:
         from fixer.conversion.machine_type import read_wanted  # noqa: PLC0415
+        from fixer.domain.machine import Family  # noqa: PLC0415
 
-        read_wanted(machine)
+        if read_wanted(machine).family is not Family.Q35:
+            _only_for_q35(layout, staged=staged, driver_bound=driver_bound)
     kinds = tuple(kind for part in hotplug or () for kind in part.split(",") if kind)
     driver_kinds(kinds)
     return Settings(
@@ -220,6 +217,17 @@ def settings(
         staged,
         driver_bound,
     )
+
+
+def _only_for_q35(layout: str, *, staged: bool, driver_bound: bool) -> None:
+    """Refuse options that say how to convert to Q35 where that is not asked for."""
+    for option, given in (
+        ("--layout", layout != "keep"),
+        ("--staged", staged),
+        ("--driver-bound", driver_bound),
+    ):
+        if given:
+            raise VirtfixError("usage.machine", "goes with --machine q35", where=option)
 
 
 def paths(

@@ -226,6 +226,8 @@ def resume(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
             todo = list(_not_begun(asked, known))
             results = _resumed(journal, begun, todo, asked)
             done = report(results, wishes, len(begun) + len(todo), found, detailed=detailed)
+        if not begun and not todo and _settings(asked)[0].staged:
+            sys.stderr.write("virtfix: the first step is done; --driver-bound takes the second\n")
         files = len(asked.get("files", ())) - len(known)
         if files > 0:
             sys.stderr.write(

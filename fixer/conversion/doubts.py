@@ -13,21 +13,35 @@ if TYPE_CHECKING:
     from fixer.domain.model import Domain
     from fixer.policy.model import GuestCapabilities
 
-_ROOT_BUS = re.compile(r"(?<![\w.])(pcie?\.0)(?![\w.])")
+_BUS = re.compile(r"(?<![\w.])(pcie?\.0|ide\.\d)(?![\w.])")
+# Controllers of the old chipset, as libvirt and QEMU call them; what is set on them finds nothing on the new one.
+_CONTROLLERS = frozenset({"usb", "usb0", "ide", "ide0"})
 
 
-def raw_arguments(domain: Domain, old: str, new: str) -> Iterator[Finding]:
-    """Yield a finding for each argument of qemu:commandline that names ``old``, the root bus that will be ``new``."""
+def raw_arguments(domain: Domain, *buses: str) -> Iterator[Finding]:
+    """Yield a finding for each argument of qemu:commandline that names a bus which the other machine has not.
+
+    QEMU would not start.
+    """
     for node in domain.raw_arguments():
-        if old in _ROOT_BUS.findall(node.attrs["value"]):
-            yield Finding(
-                Code.RAW_ARGUMENT,
-                Severity.BREAKS_BOOT,
-                "commandline",
-                f"an argument of qemu:commandline names bus {old}, which is {new} on the other machine",
-                f"line {node.line}",
-                curable=False,
+        for bus in dict.fromkeys(_BUS.findall(node.attrs["value"])):
+            if bus in buses or (bus.startswith("ide") and "ide" in buses):
+                why = f"an argument of qemu:commandline names bus {bus}, which the other machine has not"
+                yield _raw(why, f"line {node.line}")
+
+
+def overrides(domain: Domain) -> Iterator[Finding]:
+    """Yield a finding for each property that is set on a controller which gives way."""
+    for alias in domain.properties.by_alias:
+        if alias in _CONTROLLERS:
+            yield _raw(
+                f"a property of qemu:override is set on '{alias}', which is another device then",
+                "qemu:override",
             )
+
+
+def _raw(why: str, evidence: str) -> Finding:
+    return Finding(Code.RAW_ARGUMENT, Severity.BREAKS_BOOT, "commandline", why, evidence, curable=False)
 
 
 def quirks(domain: Domain, guest: GuestCapabilities) -> Iterator[Finding]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # From 2.6.25 or so distributions drove IDE disks by libata (sda), before by the old IDE driver (hda).
 _LIBATA = (2, 6, 25)
+# Families whose names are not Linux's: of these only the places are told.
+_OTHERS = frozenset({"windows", "bsd", "solaris", "other"})
 
 
 class Name(NamedTuple):
@@ -55,7 +57,12 @@ def _nics(before: Domain, after: Domain, guest: GuestCapabilities) -> Iterator[N
         if key not in new:
             continue
         order_now, address_now = new[key]
-        if rule in {"mac-bound", "kudzu"}:
+        index = _acpi_index(before.by_key.get(key))
+        if index:  # systemd's first choice, wherever the NIC sits
+            told = f"eno{index}", f"eno{index}"
+        elif guest.family in _OTHERS:
+            told = _location(before, address), _location(after, address_now)
+        elif rule in {"mac-bound", "kudzu"}:
             told = "as before", "as before"
         elif rule == "kernel-order":
             told = f"eth{order}", f"eth{order_now}"
@@ -64,6 +71,11 @@ def _nics(before: Domain, after: Domain, guest: GuestCapabilities) -> Iterator[N
         else:
             told = _location(before, address), _location(after, address_now)
         yield Name(key, "nic", *told, rule)
+
+
+def _acpi_index(device: Device | None) -> str:
+    node = device.node.find("acpi") if device is not None and device.node is not None else None
+    return "" if node is None else node.attrs.get("index", "")
 
 
 def _places(domain: Domain, tag: str) -> dict[str, tuple[int, Address]]:
@@ -102,7 +114,7 @@ def _disks(
     before: Domain, after: Domain, guest: GuestCapabilities, keys: Mapping[str, str]
 ) -> Iterator[Name]:
     rule = guest.disk_naming.value
-    name = _windows_disks if guest.family == "windows" else _linux_disks
+    name = _disk_places if guest.family in _OTHERS else _linux_disks
     old, new = name(before, guest), name(after, guest)
     for key, called in old.items():
         now = keys.get(key, key)
@@ -110,7 +122,7 @@ def _disks(
             yield Name(now, "disk", called, new[now], rule)
 
 
-def _windows_disks(domain: Domain, guest: GuestCapabilities) -> dict[str, str]:
+def _disk_places(domain: Domain, guest: GuestCapabilities) -> dict[str, str]:
     del guest
     found = {}
     for device in domain.devices:

@@ -65,16 +65,33 @@ def _only_ide(disk: Device) -> tuple[list[Edit], str]:
     return edits, why
 
 
-def ide_to_sata(disk: Device) -> tuple[list[Edit], list[Move]]:
+def _override(disk: Device, aliases: Container[str]) -> Iterator[Edit]:
+    """Let properties of qemu:override find the disk under the alias that libvirt makes of its new place."""
+    port = _ide_place(disk)
+    old = f"ide0-{port // 2}-{port % 2}"
+    if old in aliases:
+        yield SetAttribute(f"override[{old}]", "alias", old, f"sata0-0-{port}")
+
+
+def _ide_place(disk: Device) -> int:
+    assert disk.node is not None
+    address = disk.node.find("address")
+    if address is not None and address.attrs.get("type") == "drive":
+        bus, unit = (number(address.attrs.get(name, "0")) or 0 for name in ("bus", "unit"))
+        return 2 * bus + unit
+    return max(disk_index(attribute(disk.node, "target", "dev")), 0)
+
+
+def ide_to_sata(disk: Device, aliases: Container[str] = ()) -> tuple[list[Edit], list[Move]]:
     """Put an IDE disk on the port of the built-in SATA controller that is like its place."""
     assert disk.node is not None
     edits = list(set_child(disk, "target", "bus", "sata"))
     more, why = _only_ide(disk)
     edits += more
+    edits += _override(disk, aliases)
     address = disk.node.find("address")
     if address is not None and address.attrs.get("type") == "drive":
-        bus, unit = (number(address.attrs.get(name, "0")) or 0 for name in ("bus", "unit"))
-        edits += _drive(disk, controller=0, bus=0, unit=2 * bus + unit)
+        edits += _drive(disk, controller=0, bus=0, unit=_ide_place(disk))
     return edits, [Move(disk.key, disk.key, "ide", "sata", None, None, f"Q35 has no IDE{why}")]
 
 

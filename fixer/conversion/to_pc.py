@@ -42,7 +42,7 @@ def to_pc(domain: Domain, guest: GuestCapabilities, machine: str, wishes: Wishes
     del (
         guest
     )  # whatever drives Q35's devices drives these; its disks go back to IDE only if they came from there
-    refused = tuple(_impossible(domain, wishes))
+    refused = (*_impossible(domain, wishes), *raw_arguments(domain, "pcie.0"))
     if refused:
         return Conversion(refused=refused)
     try:
@@ -90,10 +90,12 @@ class _Way:
                 self._seat(device, place)
         self._bridges()
         self._watchdogs()
+        memory = self.domain.find("domain/features/smm/tseg")
+        if memory is not None:  # of Q35's SMM only; libvirt refuses it elsewhere
+            self.edits.append(RemoveElement("domain/features/smm/tseg", memory.raw.decode("utf-8")))
         kept = sum(self.layout.at[device] == place for device, place in self.seats.items())
         note = Note("kept", (), f"{kept} PCI device{'s' * (kept != 1)} at the same bus, slot and function")
-        findings = tuple(raw_arguments(self.domain, "pcie.0", "pci.0"))
-        return Conversion(tuple(self.edits), tuple(self.moves), (note,), findings)
+        return Conversion(tuple(self.edits), tuple(self.moves), (note,))
 
     # --- places ---------------------------------------------------------------------------------------
 
@@ -163,7 +165,7 @@ class _Way:
     def _why(self, address: Address) -> str:
         if address >> 8 not in self.buses:
             return _NO_PORTS
-        return "buses are numbered without the ports" if address >> 8 else "the other chipset is in the way"
+        return "buses are numbered without the ports" if address >> 8 else "slot 1 is the PIIX3's"
 
     # --- bridges --------------------------------------------------------------------------------------
 

@@ -22,9 +22,9 @@ from fixer.conversion.board import (
     set_machine,
     written_down,
 )
-from fixer.conversion.doubts import quirks, raw_arguments
+from fixer.conversion.doubts import overrides, quirks, raw_arguments
 from fixer.domain.devices import disk_letters, short_address
-from fixer.domain.edits import AddElement, Edit, SetAttribute, address_element
+from fixer.domain.edits import AddElement, Edit, RemoveElement, SetAttribute, address_element
 from fixer.domain.pci import EXPANDERS, LPC, PIIX_IDE, PIIX_ISA, SATA, SMBUS
 from fixer.domain.writing import Element
 from fixer.findings import Code, Finding, Severity
@@ -41,6 +41,10 @@ _CHIPSET = (LPC, SATA, SMBUS)
 # Functions of slot 1f that the ICH9 leaves free; its LPC bridge is function 0 and multifunction, so they are seen.
 _BESIDE = tuple(LPC | function for function in (1, 4, 5, 6, 7))
 _RULE = "QEMU hw/i386/pc_q35.c"
+_INITRAMFS = (
+    "the guest has to find its disks by another driver at boot: see before that ahci (or virtio_blk) is in its "
+    "initramfs, which many systems make for the hardware that they find; --fixups says how"
+)
 _TAKEN = "Q35 has a device of its own there"
 
 
@@ -48,6 +52,7 @@ def to_q35(domain: Domain, guest: GuestCapabilities, machine: str, wishes: Wishe
     """Return what makes a Q35 machine, of the type ``machine``, out of an i440FX one; or the first step to it."""
     try:
         refused = [*_impossible(domain), *_unfit(guest, wishes)]
+        refused += [*raw_arguments(domain, "pci.0", "ide"), *overrides(domain)]
         blind = list(_blind(domain, guest, wishes))
         if blind and wishes.staged and not refused and _may_learn(guest):
             return _first_step(domain)
@@ -224,7 +229,7 @@ class _Way:
             if self.wishes.virtio_disks and storage.is_hard_disk(disk):
                 self._add(*storage.ide_to_virtio(disk, self._free_name(), self._behind_disks()))
             else:
-                self._add(*storage.ide_to_sata(disk))
+                self._add(*storage.ide_to_sata(disk, self.domain.properties.by_alias))
 
     def _free_name(self) -> str:
         """Return the first vdX that no disk has, or has got."""
@@ -252,6 +257,11 @@ def _root(domain: Domain) -> Iterator[Edit]:
             continue
         if device.index == 0:
             yield SetAttribute(device.key, "model", device.node.attrs.get("model"), "pcie-root")
+            target = device.node.find("target")
+            if (
+                target is not None and "hotplug" in target.attrs
+            ):  # which pcie.0 has not, and libvirt refuses there
+                yield RemoveElement(f"{device.key}/target", target.raw.decode("utf-8"))
 
 
 def _places(at: Mapping[Device, Address], board: Board) -> dict[Device, Address]:
@@ -293,6 +303,12 @@ def _notes(domain: Domain, guest: GuestCapabilities, wishes: Wishes, moves: list
     if any(address >> 8 == 0 for address in layout.at.values()):
         text = "nothing can be plugged into or out of pcie.0 while the domain runs; pci.0 could; bridges still can"
         yield Note("hotplug", (), text)
+    left_ide = tuple(disk.key for disk in storage.disks_on(domain, "ide") if storage.is_hard_disk(disk))
+    if left_ide and guest.family != "windows" and not wishes.driver_bound:
+        yield Note("initramfs", left_ide, _INITRAMFS)
+    if left_ide:
+        text = "names below /dev/disk/by-path change, and those by WWN where one goes"
+        yield Note("disk-paths", left_ide, text)
     if wishes.virtio_unbound:
         yield Note(
             "ide-disks",
@@ -330,5 +346,4 @@ def _doubts(domain: Domain, guest: GuestCapabilities, wishes: Wishes) -> Iterato
             ahci.where or "the policy does not say",
             curable=False,
         )
-    yield from raw_arguments(domain, "pci.0", "pcie.0")
     yield from quirks(domain, guest)

@@ -109,6 +109,8 @@ def _apply(
     meant = make(before)
     base = base._replace(unresolved=len(meant.unresolved))
     _refuse_unresolved(meant, allowed)
+    if meant.refused:
+        raise BlockedError("convert.refused", f"can not be converted: {meant.refused}")
     if not meant.edits:
         return base._replace(code="apply.unchanged", reason=meant.skipped)
     _refuse_managed_save(state, allowed)

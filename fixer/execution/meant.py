@@ -27,6 +27,7 @@ class Meant(NamedTuple):
     unresolved: tuple[str, ...]
     skipped: str
     checked: bool = False
+    refused: str = ""  # why a conversion that was asked for is not made
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
@@ -39,4 +40,5 @@ class Meant(NamedTuple):
             len(plan.changes),
             tuple(f"{finding.device}: {finding.why}" for finding in plan.unresolved),
             "; ".join(skip.reason for skip in plan.skips),
+            refused=plan.refused,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fixer import __version__
 from fixer.domain.document import digest
 from fixer.domain.writing import apply_splices
+from fixer.findings import Code
 
 if TYPE_CHECKING:
     from fixer.conversion.forecast import Name
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 # Version of the JSON form of a plan (docs/json.md). It changes when a reader would have to.
 FORMAT = 1
 TOOL = f"virtfix {__version__}"
+
+
+_REFUSALS = frozenset({Code.NO_CONVERSION, Code.RAW_ARGUMENT})
 
 
 class Consequence(NamedTuple):
@@ -97,6 +101,13 @@ class Plan:
         self.skips = skips
         self.forecast = forecast
         self.family = family
+
+    @property
+    def refused(self) -> str:
+        """Why a conversion that was asked for is not made, '' where it is or none was."""
+        if self.edits:
+            return ""
+        return next((one.why for one in self.unresolved if one.code in _REFUSALS), "")
 
     @property
     def pending(self) -> bool:

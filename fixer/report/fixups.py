@@ -34,6 +34,8 @@ def fixups(plan: Plan) -> dict[str, str]:
     disks = [name for name in changed if name.kind == "disk" and name.before.startswith("/dev/")]
     if disks:
         files["disks.txt"] = "".join(_disks(disks))
+    if any(item.code == "initramfs" for item in plan.consequences):
+        files["initramfs.txt"] = _INITRAMFS
     if files:
         files["README.txt"] = "".join(_readme(files))
     return files
@@ -109,7 +111,20 @@ if (Get-Command Get-Disk -ErrorAction SilentlyContinue) {
     Write-Output "'select disk N', 'online disk'. Leave disks that other machines share as they are."
 }
 """
+_INITRAMFS = """\
+# In the guest, before the conversion, for each kernel that may boot (virtio_blk instead, where disks become virtio):
+# RHEL 6 and later, Fedora, SLES 12 and later
+dracut --force --add-drivers ahci /boot/initramfs-KERNEL.img KERNEL
+# RHEL 5
+mkinitrd -f --with=ahci /boot/initrd-KERNEL.img KERNEL
+# SLES 10 and 11: add ahci to INITRD_MODULES in /etc/sysconfig/kernel, then
+mkinitrd
+# Debian, Ubuntu: add ahci to /etc/initramfs-tools/modules, then
+update-initramfs -u -k all
+# FreeBSD and others: look into /etc/fstab for the old disk names (ad0, wd0) and use labels
+"""
 _PURPOSE = (
+    ("initramfs.txt", "before: how to put the driver of the new disk controller into the initramfs"),
     (
         ".link",
         "before: put it into /etc/systemd/network/, make the initramfs again: the NIC keeps its old name",

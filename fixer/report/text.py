@@ -95,7 +95,8 @@ class _Page:
                         printable(change.device),
                         f"{self._modes(change, mode)}  {_addresses(change)}",
                     )
-                    yield from [f"  {name:<{device}}  {rest}"] if wide else (f"  {name}", f"    {rest}")
+                    rows = [f"  {name:<{device}}  {rest}"] if wide else [f"  {name}", f"    {rest}"]
+                    yield from (row.rstrip() for row in rows)
 
     def _modes(self, change: Change, width: int) -> str:
         blank = " " * (width - len(_modes(change)))

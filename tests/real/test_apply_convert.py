@@ -94,7 +94,8 @@ def test_two_steps_for_a_guest_that_must_meet_its_driver(host: Host) -> None:
     before = inactive(domain)
     chosen = ("--domain", domain.name(), "--machine", "q35", "--os", "win7")
     refused = host.virtfix("apply", *chosen, "--yes")
-    assert inactive(domain) == before, refused
+    assert inactive(domain) == before
+    assert (refused.code, refused.err.count("1 blocked")) == (4, 1), refused
 
     first = host.virtfix("apply", *chosen, "--staged", "--yes")
     assert (first.code, first.err.count("1 changed")) == (0, 1), first
@@ -104,7 +105,8 @@ def test_two_steps_for_a_guest_that_must_meet_its_driver(host: Host) -> None:
     domain.create()  # the owner starts it once
     domain.destroy()
     waiting = host.virtfix("apply", *chosen, "--staged", "--yes")
-    assert inactive(domain) == helped, waiting
+    assert inactive(domain) == helped
+    assert (waiting.code, waiting.err.count("give --driver-bound")) == (4, 1), waiting
 
     second = host.virtfix("resume", first.run, "--driver-bound")
     assert (second.code, second.err.count("1 changed")) == (0, 1), second

@@ -521,11 +521,42 @@ def test_a_domain_without_a_type_is_refused_in_other_ways_too(asked: dict[str, o
     ],
 )
 def test_arguments_that_name_the_old_bus(argument: str, told: bool) -> None:
-    """QEMU would not start: pci.0 is called pcie.0 there."""
+    """QEMU would not start, as pci.0 is called pcie.0 there: refused, nothing changed."""
     tail = f"  <commandline xmlns='{QEMU}'>\n    <arg value='-device'/>\n    <arg value='{argument}'/>\n  </commandline>\n"
     made = converted(on_pc(tail=tail))
     assert unresolved(made) == [("VF012", "commandline")] * told
-    assert made.result.decode() == to_q35_type(on_pc(tail=tail))
+    assert bool(made.refused) == told
+    assert made.result.decode() == (on_pc(tail=tail) if told else to_q35_type(on_pc(tail=tail)))
+
+
+def test_properties_of_a_disk_follow_it() -> None:
+    """qemu:override names devices by the alias that libvirt makes of the place: ide0-1-0 is sata0-0-2 then."""
+    tail = (
+        f"  <q:override xmlns:q='{QEMU}'>\n    <q:device alias='ide0-1-0'>\n      <q:frontend>\n"
+        "        <q:property name='rotation_rate' type='unsigned' value='1'/>\n      </q:frontend>\n"
+        "    </q:device>\n  </q:override>\n"
+    )
+    made = converted(on_pc(ide("hdc"), tail=tail))
+    assert "<q:device alias='sata0-0-2'>" in made.result.decode()
+    made = converted(on_pc(ide("hdc"), tail=tail.replace("ide0-1-0", "usb")))
+    assert made.refused
+    assert made.edits == ()
+
+
+def test_hotplug_off_of_the_root_goes() -> None:
+    """pcie.0 has no hot-plug, and libvirt refuses to hear that it is off."""
+    root = "    <controller type='pci' index='0' model='pci-root'>\n      <target hotplug='off'/>\n    </controller>\n"
+    assert "hotplug" not in converted(on_pc(root)).result.decode()
+
+
+def test_disks_that_leave_ide_need_their_driver_at_boot() -> None:
+    """Said of hard disks of systems that make an initramfs, unless the owner's word is given."""
+    codes = [item.code for item in converted(on_pc(ide("hda")), "rhel7.9").consequences]
+    assert {"initramfs", "disk-paths"} <= set(codes)
+    assert "initramfs" not in [
+        item.code for item in converted(on_pc(ide("hda")), "rhel7.9", driver_bound=True).consequences
+    ]
+    assert "initramfs" not in [item.code for item in converted(on_pc(), "rhel7.9").consequences]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def converted(devices: str, guest: str, machine: str = "q35", **asked: object) -
         pytest.param(ONE, "rhel5.11", {}, id="kudzu goes by the MAC address too"),
         pytest.param(ONE, "rhel7.9", {}, id="counted, and nothing changes"),
         pytest.param("", "rhel8.0", {}, id="no NIC"),
-        pytest.param(IDE, "rhel8.0", {}, id="a disk of the same name"),
+        pytest.param(IDE, "rhel8.0", {"driver_bound": True}, id="a disk of the same name, its driver bound"),
         pytest.param(ONE, "rhel8.0", {"machine": "", "firmware": "efi", "esp": True}, id="the machine stays"),
         pytest.param("", "win10", {}, id="Windows without NIC and disk"),
         pytest.param(IDE, "win7", {}, id="a conversion that is refused"),
@@ -62,7 +62,7 @@ def test_nothing_to_mend(devices: str, guest: str, asked: dict[str, object]) -> 
         pytest.param(
             "debian12", TWO, {"10-virtfix-ens3.link", "10-virtfix-ens4.link"}, id="one for each NIC"
         ),
-        pytest.param("rhel5.11", IDE, {"disks.txt"}, id="disks of the old driver"),
+        pytest.param("rhel5.11", IDE, {"disks.txt", "initramfs.txt"}, id="disks of the old driver"),
         pytest.param("win10", ONE, {"before.ps1", "after.ps1"}, id="windows"),
     ],
 )
@@ -165,7 +165,7 @@ def test_the_domains_own_text_is_in_no_file(guest: str, text: str) -> None:
         assert re.fullmatch(r"[0-9a-zA-Z][0-9a-zA-Z.-]*", name), name
         assert "evil" not in content
     if guest == "debian12":
-        assert set(found) == {"10-virtfix-ens3.link", "README.txt"}
+        assert set(found) == {"10-virtfix-ens3.link", "initramfs.txt", "README.txt"}
 
 
 @pytest.mark.parametrize(
