@@ -209,6 +209,10 @@ def guarded_folder() -> Iterator[Path]:
         guard.communicate()
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Fleet:
     """Domains of a root that this process does not open: each command is a process of its own."""
 
@@ -246,6 +250,8 @@ class Fleet:
             "stderr": subprocess.PIPE,
             "text": True,
             "env": os.environ | environment,
+            # Whoever runs the tests in the background of a shell ignores Ctrl-C, and hands that down.
+            "preexec_fn": _heed_interrupts,
         }
         return subprocess.Popen([sys.executable, "-m", "fixer.cli.app", *words], **(options | given))
 
