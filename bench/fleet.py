@@ -7,9 +7,11 @@ of 1,000, and the memory of the largest process against that of 100. Needs 6 KiB
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +24,9 @@ def write(folder: Path, data: bytes, start: int, count: int) -> None:
     """Write domains of their own name and UUID: a fleet is not one file many times."""
     for number in range(start, count):
         text = data.replace(b"<name>", b"<name>%06d-" % number, 1)
+        text = re.sub(
+            rb"<uuid>.*?</uuid>", b"<uuid>%s</uuid>" % str(uuid.UUID(int=number)).encode(), text, count=1
+        )
         (folder / f"vm{number:06}.xml").write_bytes(text)
 
 
