@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fixer.conversion.board import Move, set_child
+from fixer.conversion.board import Move, seat, set_child
 from fixer.domain.devices import attribute, disk_index, number
 from fixer.domain.edits import AddElement, Edit, RemoveElement, SetAttribute, address_element
 from fixer.domain.pci import SATA
@@ -143,8 +143,6 @@ def renumber_sata(domain: Domain, gone: Container[str] = ()) -> Iterator[Edit]:
 
 def controller_to_sata(device: Device) -> Iterator[Edit]:
     """Yield the edits that make of the written IDE controller the written SATA controller of the chipset."""
-    from fixer.conversion.board import seat  # noqa: PLC0415 - beside its only use
-
     assert device.node is not None
     yield SetAttribute(device.key, "type", "ide", "sata")
     if "model" in device.node.attrs:

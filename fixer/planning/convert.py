@@ -14,11 +14,8 @@ from fixer.domain.devices import short_address
 from fixer.domain.edits import SetAddress
 from fixer.domain.edits import splices as splices_of
 from fixer.domain.machine import Family
-from fixer.domain.model import read_domain
-from fixer.domain.writing import apply_splices
-from fixer.errors import VirtfixError
 from fixer.planning.plan import Change, Consequence, Plan, untouched
-from fixer.planning.prove import ProofError, prove_conversion
+from fixer.planning.prove import prove_conversion, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,10 +49,10 @@ def convert(
         plan = cure(domain)
         plan.unresolved += firmware.findings
         return plan
-    cured = cure(_after(domain, edits))
+    cured = cure(result_of(domain, splices_of(domain, edits)))
     edits = _together(edits, cured.edits)
     splices = splices_of(domain, edits)
-    after = _after(domain, edits) if cured.edits else cured.after
+    after = result_of(domain, splices) if cured.edits else cured.after
     unresolved = conversion.findings + firmware.findings + cured.unresolved
     changes = tuple(_change(move) for move in conversion.moves) + cured.changes
     prove_conversion(domain, after, conversion, guest=capabilities, unresolved=unresolved, splices=splices)
@@ -117,16 +114,6 @@ def _converter(family: Family) -> Callable[[Domain, GuestCapabilities, str, Wish
     from fixer.conversion.to_q35 import to_q35  # noqa: PLC0415
 
     return to_q35 if family is Family.Q35 else to_pc
-
-
-def _after(domain: Domain, edits: tuple[Edit, ...]) -> Domain:
-    source = apply_splices(domain.document.source, splices_of(domain, edits))
-    try:
-        after = read_domain(domain.document.encode(source))
-        after.modes  # noqa: B018 - places every device, which is the check
-    except VirtfixError as error:
-        raise ProofError(4, f"the result is not accepted: {error}", domain.document.source, source) from error
-    return after
 
 
 def _together(first: tuple[Edit, ...], then: tuple[Edit, ...]) -> tuple[Edit, ...]:

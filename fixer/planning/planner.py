@@ -9,7 +9,6 @@ from fixer.diagnose import diagnose
 from fixer.domain.devices import short_address
 from fixer.domain.edits import splices as splices_of
 from fixer.domain.model import read_domain
-from fixer.domain.writing import apply_splices
 from fixer.errors import VirtfixError
 from fixer.findings import Code, Finding, Severity, Skip
 from fixer.guest.clues import NOTHING_SEEN, gather, subject_of
@@ -17,7 +16,7 @@ from fixer.guest.identify import identify
 from fixer.planning.consequences import consequences
 from fixer.planning.offering import lacking, offered
 from fixer.planning.plan import Change, Consequence, Guest, Plan, untouched
-from fixer.planning.prove import ProofError, prove
+from fixer.planning.prove import ProofError, prove, result_of
 from fixer.planning.solve import Choice, Settling, solve
 from fixer.policy.rules import rule_for
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from fixer.domain.devices import Device
     from fixer.domain.model import Domain
     from fixer.domain.target import Target
-    from fixer.domain.writing import Splice
     from fixer.guest.clues import Seen
     from fixer.guest.identify import GuestIdentity
     from fixer.guest.knowledge import Knowledge
@@ -187,7 +185,7 @@ def _solved(
         domain, capabilities, request.site, findings + left, settling, all_offers=request.all_offers
     )
     splices = splices_of(domain, solution.edits)
-    after = _result(domain, splices) if splices else domain
+    after = result_of(domain, splices) if splices else domain
     unresolved = tuple([finding for finding in findings if not finding.curable] + _refused(solution.choices))
     unresolved += _starving(domain, request.site)
     if splices:
@@ -232,16 +230,6 @@ def _wishes(domain: Domain, choices: tuple[Choice, ...], request: Request) -> tu
         text = "this is the XML of a running domain; its inactive XML may differ (virsh dumpxml --inactive)"
         found.append(Consequence("live-xml", (), text))
     return tuple(found)
-
-
-def _result(domain: Domain, splices: list[Splice]) -> Domain:
-    source = apply_splices(domain.document.source, splices)
-    try:
-        after = read_domain(domain.document.encode(source))
-        after.modes  # noqa: B018 - places every device, which is the check
-    except VirtfixError as error:
-        raise ProofError(4, f"the result is not accepted: {error}", domain.document.source, source) from error
-    return after
 
 
 def _refused(choices: tuple[Choice, ...]) -> list[Finding]:

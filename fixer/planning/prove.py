@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fixer.diagnose import acceptable_modes, diagnose
+from fixer.domain.model import read_domain
 from fixer.domain.virtio import Mode
+from fixer.domain.writing import apply_splices
+from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +35,17 @@ class ProofError(Exception):
         self.invariant = invariant
         self.original = original
         self.result = result
+
+
+def result_of(domain: Domain, splices: list[Splice]) -> Domain:
+    """Return the domain as splices leave it, read again from its bytes. Raises ProofError where that is refused."""
+    source = apply_splices(domain.document.source, splices)
+    try:
+        after = read_domain(domain.document.encode(source))
+        after.modes  # noqa: B018 - places every device, which is the check
+    except VirtfixError as error:
+        raise ProofError(4, f"the result is not accepted: {error}", domain.document.source, source) from error
+    return after
 
 
 def prove(
