@@ -15,7 +15,7 @@ from fixer.domain.edits import SetAddress
 from fixer.domain.edits import splices as splices_of
 from fixer.domain.machine import Family
 from fixer.planning.plan import Change, Consequence, Plan, untouched
-from fixer.planning.prove import prove_conversion, result_of
+from fixer.planning.prove import ProofError, prove_conversion, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,13 +49,19 @@ def convert(
         plan = cure(domain)
         plan.unresolved += firmware.findings
         return plan
-    cured = cure(result_of(domain, splices_of(domain, edits)))
+    try:
+        converted = result_of(domain, splices_of(domain, edits))
+    except ProofError as error:  # express ports on pci.0, as in a domain that no libvirt would take
+        return untouched(domain, guest, unresolved=(refusal("domain", str(error)),))
+    cured = cure(converted)
     edits = _together(edits, cured.edits)
     splices = splices_of(domain, edits)
     after = result_of(domain, splices) if cured.edits else cured.after
     unresolved = conversion.findings + firmware.findings + cured.unresolved
     changes = tuple(_change(move) for move in conversion.moves) + cured.changes
-    prove_conversion(domain, after, conversion, guest=capabilities, unresolved=unresolved, splices=splices)
+    prove_conversion(
+        domain, converted, after, conversion, guest=capabilities, unresolved=unresolved, splices=splices
+    )
     return Plan(
         domain,
         after,

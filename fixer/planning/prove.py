@@ -81,6 +81,7 @@ def prove(
 
 def prove_conversion(
     before: Domain,
+    converted: Domain,
     after: Domain,
     conversion: Conversion,
     *,
@@ -88,15 +89,18 @@ def prove_conversion(
     unresolved: tuple[Finding, ...],
     splices: list[Splice],
 ) -> None:
-    """Check a plan that changes the machine: what it does not name is where it was. Raises ProofError."""
+    """Check a plan that changes the machine: what it does not name is where it was. Raises ProofError.
+
+    ``converted`` is what the conversion alone makes of it; what is cured after that has a proof of its own.
+    """
     judged = not guest.is_modern  # such a guest drives whatever it finds
     checks = (
         (2, _nothing_left(after, guest, unresolved)),
         (3, _untouched_bytes(before, after, splices)),
         (4, _visible(before, after, conversion.keys)),
-        (5, _order_kept(before, after, conversion)),
+        (5, _order_kept(before, converted, conversion)),
         (6, _all_cured(after, guest, unresolved) if judged else ""),
-        (8, _named(before, after, conversion)),
+        (8, _named(before, converted, conversion)),
     )
     for invariant, what in checks:
         if what:

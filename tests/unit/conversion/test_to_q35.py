@@ -738,7 +738,7 @@ def _proved(conversion: Conversion) -> None:
     before = read(PROVED)
     found = splices(before, conversion.edits)
     after = read(apply_splices(before.document.source, found))
-    prove_conversion(before, after, conversion, guest=_guest(), unresolved=(), splices=found)
+    prove_conversion(before, after, after, conversion, guest=_guest(), unresolved=(), splices=found)
 
 
 def _made() -> Conversion:
@@ -818,3 +818,11 @@ def test_there_and_back(xml: str) -> None:
         key: place for key, place in before.items() if key != "controller[ide 0]"
     }
     assert converted(there.result, machine="pc").result.decode() == xml
+
+
+def test_a_type_of_the_same_board_and_a_cure_in_one_plan() -> None:
+    """A Q35 domain gets the type that is named, and what its guest can not drive moves as in any plan."""
+    xml = domain(pci(1, "pcie-root-port", "00:02.0") + nic(1, "01:00.0"), "pc-q35-6.2")
+    made = converted(xml, machine="q35=pc-q35-8.2")
+    assert made.after.machine.name == "pc-q35-8.2"
+    assert set(modes(made.after).values()) == {"transitional"}
