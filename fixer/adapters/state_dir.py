@@ -22,7 +22,7 @@ from fixer.adapters.file_store import problem, sync_folder
 from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -121,6 +121,35 @@ class StateDir:
             return
 
 
+class _SharedSync:
+    """One wait for the disk serves all threads that asked before it began.
+
+    What failed once fails for good: the kernel tells of lost data only once (fsync(2), NOTES).
+    """
+
+    def __init__(self, sync: Callable[[], None]) -> None:
+        self._sync = sync
+        self._turn = threading.Lock()
+        self._begun = self._done = 0
+        self._failed: OSError | None = None
+
+    def __call__(self) -> None:
+        """Return when all that was written before the call is on disk. Raises OSError."""
+        needed = self._begun + 1  # one that is under way may have begun too early
+        with self._turn:
+            if self._failed is not None:
+                raise self._failed
+            if self._done >= needed:
+                return
+            self._begun += 1
+            try:
+                self._sync()
+            except OSError as error:
+                self._failed = error
+                raise
+            self._done = self._begun
+
+
 class Run:
     """One run: what it was asked for, its journal, its backups. Also a Journal for execution."""
 
@@ -129,6 +158,8 @@ class Run:
         self.id = folder.name
         self._descriptor = -1
         self._lock = threading.Lock()
+        self._sync_journal = _SharedSync(lambda: os.fdatasync(self._descriptor))
+        self._sync_backups = _SharedSync(lambda: sync_folder(folder / "backup"))
 
     def __enter__(self) -> Self:
         try:
@@ -191,16 +222,12 @@ class Run:
         while True:
             name = f"backup/{uuid}{f'.{number}' if number else ''}.xml"
             try:
-                _write_new(self.folder / name, data)
-                sync_folder(self.folder / "backup")
-            except FileExistsError:
-                if (self.folder / name).read_bytes() == data:
+                if _hold(self.folder / name, data):
+                    self._sync_backups()
                     return name
-                number += 1  # the same UUID on another connection, or another definition
             except OSError as error:
                 raise problem(error, str(self.folder / name), "write") from None
-            else:
-                return name
+            number += 1  # the same UUID on another connection, or another definition
 
     def backup(self, name: str) -> bytes:
         """Return XML that ``keep`` stored. Raises VirtfixError."""
@@ -209,13 +236,14 @@ class Run:
         except OSError as error:
             raise problem(error, str(self.folder / name), "read") from None
 
-    def write(self, event: str, facts: Mapping[str, Any]) -> None:
-        """Append an event and wait until it is on disk. Raises VirtfixError."""
+    def write(self, event: str, facts: Mapping[str, Any], *, wait: bool = True) -> None:
+        """Append an event; where ``wait``, it and all before it are on disk then. Raises VirtfixError."""
         line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}).encode() + b"\n"
         try:
             with self._lock:
                 self._append(line)
-            os.fdatasync(self._descriptor)
+            if wait:
+                self._sync_journal()
         except OSError as error:
             raise problem(error, str(self.folder / "journal.jsonl"), "write") from None
 
@@ -249,6 +277,18 @@ def _make_private(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError:  # a file, which is no folder to anybody
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+
+
+def _hold(path: Path, data: bytes) -> bool:
+    """Write a file, unless it is there: then return whether it holds this."""
+    try:
+        _write_new(path, data)
+    except FileExistsError:
+        if path.read_bytes() != data:
+            return False
+        with path.open("rb") as file:
+            os.fsync(file.fileno())  # who wrote it may have been killed before it was on disk
+    return True
 
 
 def _write_new(path: Path, data: bytes) -> None:

@@ -59,9 +59,7 @@ class Job(NamedTuple):
 
 def run(paths: list[str], job: Job, *, jobs: int) -> Iterator[Outcome]:
     """Yield an outcome for each path, in order. ``jobs`` 0 takes every core that this process may use."""
-    # Plans hold no rings of references; what is loaded stays. So there is little to collect.
-    gc.freeze()
-    gc.set_threshold(_GARBAGE)
+    collect_seldom()
     workers = jobs or len(os.sched_getaffinity(0))
     if len(paths) < _PARALLEL_FROM or workers < 2:
         state = job.prepare(*job.arguments)
@@ -69,6 +67,12 @@ def run(paths: list[str], job: Job, *, jobs: int) -> Iterator[Outcome]:
     else:
         outcomes = _parallel(paths, job, workers)
     yield from _with_progress(outcomes, len(paths)) if len(paths) >= _PARALLEL_FROM else outcomes
+
+
+def collect_seldom() -> None:
+    """Let CPython look for rings seldom: plans hold none, and what is loaded stays."""
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
 
 
 # Mistakes that lie elsewhere than in the domain's XML, and name their own place.
@@ -114,8 +118,7 @@ def _start(job: Job) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the pool
     _worker = job, job.prepare(*job.arguments)
-    gc.freeze()
-    gc.set_threshold(_GARBAGE)
+    collect_seldom()
 
 
 def _work(paths: list[str]) -> list[Outcome]:

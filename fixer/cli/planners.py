@@ -48,11 +48,13 @@ def _start(settings: Settings) -> None:
     global _worker  # noqa: PLW0603 - a worker process has one request
     import signal  # noqa: PLC0415
 
+    from fixer.cli.batch import collect_seldom  # noqa: PLC0415
     from fixer.cli.wiring import build_request  # noqa: PLC0415
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     _end_with_parent()
     _worker = build_request(settings), settings
+    collect_seldom()
 
 
 def _end_with_parent() -> None:

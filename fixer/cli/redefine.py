@@ -255,8 +255,10 @@ def _planners(jobs: list[Job], settings: Settings) -> Iterator[Planners | None]:
     if len(jobs) < _APART_FROM or sources.asks_guest(settings):
         yield None
         return
-    from fixer.cli.planners import Planners  # noqa: PLC0415 - for many domains only
+    from fixer.cli.batch import collect_seldom  # noqa: PLC0415 - for many domains only
+    from fixer.cli.planners import Planners  # noqa: PLC0415
 
+    collect_seldom()
     with Planners(settings) as planners:
         yield planners
 

@@ -178,7 +178,8 @@ def _carry_out(journal: Journal, facts: dict[str, Any], act: Callable[[], bytes]
         journal.write(outcome(error), {**facts, "code": error.code, "reason": str(error)})
         raise
     try:
-        journal.write(DEFINED, {**facts, "now": digest(now)})
+        # Where the machine dies before it is on disk, resume finds the new definition in force and writes it again.
+        journal.write(DEFINED, {**facts, "now": digest(now)}, wait=False)
     except VirtfixError as error:
         raise VirtfixError(
             "apply.unwritten",

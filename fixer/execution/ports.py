@@ -33,8 +33,8 @@ class Journal(Protocol):
     def keep(self, uuid: str, data: bytes) -> str:
         """Store the XML as it was, for good, and return the name under which it lies."""
 
-    def write(self, event: str, facts: Mapping[str, Any]) -> None:
-        """Append one event, to disk."""
+    def write(self, event: str, facts: Mapping[str, Any], *, wait: bool = True) -> None:
+        """Append one event; where ``wait``, come back when it is on disk."""
 
 
 class Trial(Protocol):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from fixer.adapters.state_dir import StateDir, state_root
+from fixer.adapters.state_dir import StateDir, _SharedSync, state_root
 from fixer.errors import VirtfixError
 
 UUID = "2f0b4d5c-9a0e-4b6e-8c11-0d9a3c5e7f10"
@@ -102,3 +104,58 @@ def test_the_place_is_that_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIRTFIX_STATE_DIR", "/x")
     assert state_root() == Path("/x")
     assert state_root("/y") == Path("/y")
+
+
+def test_one_sync_serves_all_that_asked_before_it_began() -> None:
+    free, entered = threading.Event(), threading.Event()
+    syncs: list[None] = []
+
+    def sync() -> None:
+        entered.set()
+        free.wait(30)
+        syncs.append(None)
+
+    shared = _SharedSync(sync)
+    asked: list[int] = []
+
+    def ask(number: int) -> None:
+        asked.append(number)
+        shared()
+
+    first = threading.Thread(target=ask, args=(0,))
+    first.start()
+    assert entered.wait(30)
+    others = [threading.Thread(target=ask, args=(number,)) for number in range(1, 8)]
+    for other in others:
+        other.start()
+    while len(asked) < 8:
+        time.sleep(0.001)
+    free.set()
+    for thread in (first, *others):
+        thread.join()
+    # One for the first, one for all that came while it was under way; some more where a thread was late.
+    assert 2 <= len(syncs) < len(asked)
+
+
+def test_what_could_not_be_synced_once_is_never_taken_for_written() -> None:
+    answers = [OSError(errno.EIO, "lost"), None]
+
+    def sync() -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    shared = _SharedSync(sync)
+    for _ in range(2):
+        with pytest.raises(OSError, match="lost"):
+            shared()
+
+
+def test_a_backup_that_is_found_is_made_sure_of(place: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    real = os.fsync
+    with place.create({}) as run:
+        run.keep(UUID, b"<a/>")
+        monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), real(descriptor)))
+        run.keep(UUID, b"<a/>")
+    assert len(synced) == 2, "the file and its folder"
