@@ -138,4 +138,4 @@ def _bios(domain: Domain) -> Iterator[Edit]:
     for name in ("loader", "nvram", "firmware"):
         node = os_node.find(name)
         if node is not None:
-            yield RemoveElement(f"domain/os/{name}", node.raw.decode("utf-8"))
+            yield RemoveElement.of(f"domain/os/{name}", node)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.conversion.storage import is_hard_disk
-from fixer.domain.devices import attribute, disk_index, disk_letters, number
+from fixer.domain.devices import disk_letters, drive_seat
 from fixer.domain.machine import Family
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _disk_places(domain: Domain, guest: GuestCapabilities) -> dict[str, str]:
     found = {}
     for device in domain.devices:
         if device.tag == "disk":
-            _, place = _seat(device)
+            _, place = drive_seat(device)
             found[device.key] = (
                 f"{device.type.upper()} place {place}" if device.type in _PORTED else device.type
             )
@@ -147,7 +147,7 @@ def _linux_disks(domain: Domain, guest: GuestCapabilities) -> dict[str, str]:
     for device in domain.devices:
         if device.tag != "disk" or device.type not in _PORTED:
             continue
-        controller, place = _seat(device)
+        controller, place = drive_seat(device)
         if device.type == "ide" and old_ide:
             found[device.key] = f"/dev/hd{disk_letters(place)}"
         elif is_hard_disk(device):
@@ -160,8 +160,8 @@ def _linux_disks(domain: Domain, guest: GuestCapabilities) -> dict[str, str]:
     return found
 
 
-# Buses whose disks share the names sdX, with the places that a controller of each has.
-_PORTED = {"ide": 4, "sata": 6, "scsi": 7}
+# Buses whose disks share the names sdX.
+_PORTED = frozenset({"ide", "sata", "scsi"})
 
 
 def _controllers(domain: Domain) -> dict[tuple[str, int], int]:
@@ -172,21 +172,6 @@ def _controllers(domain: Domain) -> dict[tuple[str, int], int]:
         for device, address in layout.at.items()
         if device.tag == "controller" and device.type in _PORTED
     }
-
-
-def _seat(device: Device) -> tuple[int, int]:
-    """Return (controller, place on it) of a disk, from its address or as libvirt makes it of its target."""
-    assert device.node is not None
-    address = device.node.find("address")
-    if address is not None and address.attrs.get("type") == "drive":
-        at = {
-            name: number(address.attrs.get(name, "0")) or 0
-            for name in ("controller", "bus", "target", "unit")
-        }
-        width = 2 if device.type == "ide" else 1 << 8
-        return at["controller"], (at["bus"] * width) + (at["target"] << 8) + at["unit"]
-    index = max(disk_index(attribute(device.node, "target", "dev")), 0)
-    return divmod(index, _PORTED.get(device.type, 1 << 16))
 
 
 def _is_before_libata(kernel: str) -> bool:

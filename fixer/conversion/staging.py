@@ -11,7 +11,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from fixer.conversion.board import Board, Conversion, Move, NoRoomError, Note
-from fixer.conversion.storage import disks_on, sata_port
+from fixer.conversion.storage import disks_on
+from fixer.domain.devices import drive_seat
 from fixer.domain.edits import AddElement, Edit, RemoveElement, address_element
 from fixer.domain.pci import PIIX_IDE, PIIX_ISA, PIIX_PM, PIIX_USB
 from fixer.domain.writing import Element
@@ -75,9 +76,11 @@ _GATE = (
 
 def without_helper(domain: Domain, drive: Device) -> tuple[list[Edit], list[Move]]:
     """Return what takes the helper away again."""
-    number, _ = sata_port(drive)
+    number, _ = drive_seat(drive)
     gone = [drive]
-    others = [disk for disk in disks_on(domain, "sata") if disk is not drive and sata_port(disk)[0] == number]
+    others = [
+        disk for disk in disks_on(domain, "sata") if disk is not drive and drive_seat(disk)[0] == number
+    ]
     controller = domain.by_key.get(f"controller[sata {number}]")
     if controller is not None and controller.node is not None and not others:
         gone.append(controller)
@@ -85,7 +88,7 @@ def without_helper(domain: Domain, drive: Device) -> tuple[list[Edit], list[Move
     moves = []
     for device in gone:
         assert device.node is not None
-        edits.append(RemoveElement(device.key, device.node.raw.decode("utf-8")))
+        edits.append(RemoveElement.of(device.key, device.node))
         moves.append(Move(device.key, "", "helper", "", None, None, "the driver is bound"))
     return edits, moves
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fixer.conversion.board import Move, seat, set_child
-from fixer.domain.devices import attribute, disk_index, number
+from fixer.domain.devices import drive_seat, number
 from fixer.domain.edits import AddElement, Edit, RemoveElement, SetAttribute, address_element
 from fixer.domain.pci import SATA
 from fixer.domain.writing import Element
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from fixer.domain.devices import Address, Device
     from fixer.domain.model import Domain
-
-SATA_PORTS = 6  # of an ICH9 (QEMU hw/ide/ahci.h)
 
 
 def disks_on(domain: Domain, bus: str) -> list[Device]:
@@ -43,7 +41,7 @@ def ide_to_virtio(disk: Device, target: str, place: Address) -> tuple[list[Edit]
     edits += more
     address = disk.node.find("address")
     if address is not None:
-        edits.append(RemoveElement(f"{disk.key}/address", address.raw.decode("utf-8")))
+        edits.append(RemoveElement.of(f"{disk.key}/address", address))
     edits.append(AddElement(disk.key, address_element(place), ""))
     why = f"the site wants virtio; its driver has to be in the initramfs{why}"
     return edits, [Move(disk.key, f"disk[{target}]", "ide", "virtio", None, place, why)]
@@ -60,26 +58,17 @@ def _only_ide(disk: Device) -> tuple[list[Edit], str]:
         why += "; only IDE takes a CHS translation"
     wwn = disk.node.find("wwn")
     if wwn is not None:
-        edits.append(RemoveElement(f"{disk.key}/wwn", wwn.raw.decode("utf-8")))
+        edits.append(RemoveElement.of(f"{disk.key}/wwn", wwn))
         why += f"; only IDE and SCSI disks take a WWN, {wwn.text} goes"
     return edits, why
 
 
 def _override(disk: Device, aliases: Container[str]) -> Iterator[Edit]:
     """Let properties of qemu:override find the disk under the alias that libvirt makes of its new place."""
-    port = _ide_place(disk)
+    _, port = drive_seat(disk)
     old = f"ide0-{port // 2}-{port % 2}"
     if old in aliases:
         yield SetAttribute(f"override[{old}]", "alias", old, f"sata0-0-{port}")
-
-
-def _ide_place(disk: Device) -> int:
-    assert disk.node is not None
-    address = disk.node.find("address")
-    if address is not None and address.attrs.get("type") == "drive":
-        bus, unit = (number(address.attrs.get(name, "0")) or 0 for name in ("bus", "unit"))
-        return 2 * bus + unit
-    return max(disk_index(attribute(disk.node, "target", "dev")), 0)
 
 
 def ide_to_sata(disk: Device, aliases: Container[str] = ()) -> tuple[list[Edit], list[Move]]:
@@ -91,7 +80,7 @@ def ide_to_sata(disk: Device, aliases: Container[str] = ()) -> tuple[list[Edit],
     edits += _override(disk, aliases)
     address = disk.node.find("address")
     if address is not None and address.attrs.get("type") == "drive":
-        edits += _drive(disk, controller=0, bus=0, unit=_ide_place(disk))
+        edits += _drive(disk, controller=0, bus=0, unit=drive_seat(disk)[1])
     return edits, [Move(disk.key, disk.key, "ide", "sata", None, None, f"Q35 has no IDE{why}")]
 
 
@@ -101,15 +90,6 @@ def sata_to_ide(disk: Device, port: int) -> Iterator[Edit]:
     yield from set_child(disk, "target", "bus", "ide")
     if disk.node.find("address") is not None:
         yield from _drive(disk, controller=0, bus=port // 2, unit=port % 2)
-
-
-def sata_port(disk: Device) -> tuple[int, int]:
-    """Return (controller, port) of a SATA disk."""
-    assert disk.node is not None
-    address = disk.node.find("address")
-    if address is not None and address.attrs.get("type") == "drive":
-        return tuple(number(address.attrs.get(name, "0")) or 0 for name in ("controller", "unit"))  # type: ignore[return-value]
-    return divmod(max(disk_index(attribute(disk.node, "target", "dev")), 0), SATA_PORTS)
 
 
 def renumber_sata(domain: Domain, gone: Container[str] = ()) -> Iterator[Edit]:
@@ -126,7 +106,7 @@ def renumber_sata(domain: Domain, gone: Container[str] = ()) -> Iterator[Edit]:
     for disk in disks_on(domain, "sata"):
         if disk.key in gone:
             continue
-        controller, port = sata_port(disk)
+        controller, port = drive_seat(disk)
         assert disk.node is not None
         if disk.node.find("address") is not None:
             yield from set_child(disk, "address", "controller", str(controller + 1))

@@ -19,7 +19,7 @@ from fixer.conversion.board import (
     written_down,
 )
 from fixer.conversion.doubts import raw_arguments
-from fixer.domain.devices import kind_of
+from fixer.domain.devices import drive_seat, kind_of
 from fixer.domain.edits import Edit, RemoveElement, SetAttribute
 from fixer.domain.pci import PIIX_IDE, PIIX_ISA, PIIX_PM, PIIX_USB, SATA
 
@@ -92,7 +92,7 @@ class _Way:
         self._watchdogs()
         memory = self.domain.find("domain/features/smm/tseg")
         if memory is not None:  # of Q35's SMM only; libvirt refuses it elsewhere
-            self.edits.append(RemoveElement("domain/features/smm/tseg", memory.raw.decode("utf-8")))
+            self.edits.append(RemoveElement.of("domain/features/smm/tseg", memory))
         kept = sum(self.layout.at[device] == place for device, place in self.seats.items())
         note = Note("kept", (), f"{kept} PCI device{'s' * (kept != 1)} at the same bus, slot and function")
         return Conversion(tuple(self.edits), tuple(self.moves), (note,))
@@ -180,7 +180,7 @@ class _Way:
             elif self._stays(device.index):
                 self._bridge(device)
             elif node is not None:
-                self.edits.append(RemoveElement(device.key, node.raw.decode("utf-8")))
+                self.edits.append(RemoveElement.of(device.key, node))
                 at = self.layout.at.get(device)
                 self.moves.append(Move(device.key, "", device.model, "", at, None, _NO_PORTS))
 
@@ -197,7 +197,7 @@ class _Way:
                 self.edits.append(SetAttribute(device.key, "model", node.attrs.get("model"), "pci-bridge"))
                 name = node.find("model")
                 if name is not None:  # <model name='pcie-pci-bridge'/>, QEMU's name of the old one
-                    self.edits.append(RemoveElement(f"{device.key}/model", name.raw.decode("utf-8")))
+                    self.edits.append(RemoveElement.of(f"{device.key}/model", name))
             if number != device.index or "index" not in node.attrs:
                 self.edits.append(SetAttribute(device.key, "index", node.attrs.get("index"), str(number)))
         if (now, device.model, place) != (device.key, "pci-bridge", address):
@@ -213,7 +213,7 @@ class _Way:
         its driver, and may have none for IDE that it starts from.
         """
         disks = storage.disks_on(self.domain, "sata")
-        ports = {disk: storage.sata_port(disk) for disk in disks}
+        ports = {disk: drive_seat(disk) for disk in disks}
         own = [disk for disk in disks if ports[disk][0] == 0]
         controller = self.domain.by_key.get("controller[sata 0]")
         if controller is None or any(
@@ -248,5 +248,5 @@ class _Way:
     def _watchdogs(self) -> None:
         for device in self.domain.devices:
             if device.tag == "watchdog" and device.model == "itco" and device.node is not None:
-                self.edits.append(RemoveElement(device.key, device.node.raw.decode("utf-8")))
+                self.edits.append(RemoveElement.of(device.key, device.node))
                 self.moves.append(Move(device.key, "", "itco", "", None, None, "it is part of the ICH9"))

@@ -261,7 +261,7 @@ def _root(domain: Domain) -> Iterator[Edit]:
             if (
                 target is not None and "hotplug" in target.attrs
             ):  # which pcie.0 has not, and libvirt refuses there
-                yield RemoveElement(f"{device.key}/target", target.raw.decode("utf-8"))
+                yield RemoveElement.of(f"{device.key}/target", target)
 
 
 def _places(at: Mapping[Device, Address], board: Board) -> dict[Device, Address]:

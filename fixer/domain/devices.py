@@ -288,6 +288,27 @@ def disk_letters(number: int) -> str:
     return text
 
 
+# Units of a controller before libvirt opens the next (virDomainDiskDefAssignAddress, src/conf/domain_conf.c).
+DRIVE_UNITS = {"scsi": 7, "fdc": 2, "ide": 4, "sata": 6}
+
+
+def drive_seat(device: Device) -> tuple[int, int]:
+    """Return (controller, place on it) of a disk or SCSI host device: as written, or as libvirt makes it of its target.
+
+    An IDE controller has its places on two buses of two; the place on a SATA controller is the port.
+    """
+    assert device.node is not None
+    address = device.node.find("address")
+    if address is None or address.attrs.get("type") != "drive":
+        return divmod(
+            max(disk_index(attribute(device.node, "target", "dev")), 0), DRIVE_UNITS.get(device.type, 1 << 16)
+        )
+    controller, bus, target, unit = (
+        number(address.attrs.get(name, "0")) or 0 for name in ("controller", "bus", "target", "unit")
+    )
+    return controller, bus * (2 if device.type == "ide" else 1 << 8) + (target << 8) + unit
+
+
 def _disk(node: Node) -> Device:
     device = Device("disk", node, attribute(node, "target", "dev") or "?")
     device.type = disk_bus(node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from fixer.domain.devices import Address, format_address, number
 from fixer.domain.writing import Element, Splice, Writer
@@ -47,6 +47,10 @@ class RemoveElement(NamedTuple):
     at: str
     old: str
     op: Literal["remove-element"] = "remove-element"
+
+    @classmethod
+    def of(cls, at: str, node: Node) -> Self:
+        return cls(at, node.raw.decode("utf-8"))
 
 
 Edit = SetAttribute | SetAddress | AddElement | RemoveElement

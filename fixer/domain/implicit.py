@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fixer.domain.devices import AUTO, PCI, PCIE, Device, attribute, disk_index, make_virtio, number
+from fixer.domain.devices import (
+    AUTO,
+    DRIVE_UNITS,
+    PCI,
+    PCIE,
+    Device,
+    attribute,
+    drive_seat,
+    make_virtio,
+    number,
+)
 
 if TYPE_CHECKING:
     from fixer.domain.document import Node
-
-# Units a controller takes before libvirt opens the next (virDomainDiskDefAssignAddress, src/conf/domain_conf.c).
-_UNITS = {"scsi": 7, "fdc": 2, "ide": 4, "sata": 6}
 
 
 def implicit_controllers(root: Node, devices: list[Device], q35: bool) -> list[Device]:
@@ -45,7 +52,7 @@ def implicit_controllers(root: Node, devices: list[Device], q35: bool) -> list[D
     if "video" not in tags and _has_graphics(root):
         added.append(_implicit("video", "cirrus", "cirrus", PCI | AUTO))
     highest = _controllers_of_disks(devices)
-    for kind in _UNITS:
+    for kind in DRIVE_UNITS:
         for index in range(highest.get(kind, -1) + 1):
             controller(kind, index, "lsilogic" if kind == "scsi" else "", 0 if kind == "fdc" else PCI | AUTO)
     for index in range(_virtio_serials(root) + 1):
@@ -70,26 +77,12 @@ def _controllers_of_disks(devices: list[Device]) -> dict[str, int]:
     highest: dict[str, int] = {}
     for device in devices:
         kind = device.type
-        if device.tag == "hostdev" and kind == "scsi":
-            units = 0
-        elif device.tag == "disk" and kind in _UNITS:
-            units = _UNITS[kind]
-        else:
+        if kind not in DRIVE_UNITS or device.tag not in {"disk", "hostdev"}:
             continue
-        index = _controller_of(device, units)
+        index, _ = drive_seat(device)
         if index > highest.get(kind, -1):
             highest[kind] = index
     return highest
-
-
-def _controller_of(device: Device, units: int) -> int:
-    assert device.node is not None
-    address = device.node.find("address")
-    if address is not None and address.attrs.get("type") == "drive":
-        return number(address.attrs.get("controller", "0")) or 0
-    if not units:
-        return 0
-    return max(disk_index(attribute(device.node, "target", "dev")), 0) // units
 
 
 def _virtio_serials(root: Node) -> int:
