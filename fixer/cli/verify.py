@@ -176,7 +176,7 @@ def _one(
     with bench.started(copy, made) as trial:
         seen = verify.look(domain, copy, trial, guest, how.timeout)
     booted = _booted(domain, identity, how, bench, boot, seen) if boot is not None else None
-    return Tried(state, name, seen, booted)
+    return Tried(state, name, seen, booted, domain.name, domain.uuid)
 
 
 def _booted(

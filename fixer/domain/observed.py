@@ -116,12 +116,17 @@ class Seen(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """One copy of a domain: ``state`` is before or after the plan, ``booted`` what a guest found in it."""
+    """One copy of a domain: ``state`` is before or after the plan, ``booted`` what a guest found in it.
+
+    ``name`` and ``uuid`` are those of the domain, not of the copy.
+    """
 
     state: str
     guest: str
     seen: Seen
     booted: Found | None = None
+    name: str = ""
+    uuid: str = ""
 
     @property
     def passed(self) -> bool:

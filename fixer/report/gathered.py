@@ -143,8 +143,7 @@ class Entry:
         key = (_KINDS[type(result)], _host(result), state)
         self.replaced += self._results.pop(key, None) is not None
         self._results[key] = result
-        name = "" if isinstance(result, Verified) else result.name
-        self.name = name or self.name
+        self.name = result.name or self.name
         if isinstance(result, (Planned, Verified)):
             self.source = result.source or self.source
 
@@ -251,7 +250,7 @@ class Gathered:
         """Take a result of the file that was begun last."""
         counts = self.sources[-1].counts
         counts[_KINDS[type(result)]] += 1
-        uuid = "" if isinstance(result, Verified) else result.uuid.strip().lower()
+        uuid = result.uuid.strip().lower()
         if not uuid:  # who that is can only be told when all others are known
             self._late.append(result)
             return
@@ -319,5 +318,4 @@ class _Names:
 def _names(result: Result) -> tuple[str, ...]:
     """Return what a result calls its domain: the file or domain that it was made from, then the name."""
     source = result.source if isinstance(result, (Planned, Verified)) else ""
-    name = "" if isinstance(result, Verified) else result.name
-    return tuple(filter(None, (source, name)))
+    return tuple(filter(None, (source, result.name)))

@@ -186,6 +186,8 @@ class Verified(NamedTuple):
 
     origin: Origin
     source: str
+    name: str
+    uuid: str
     state: str
     guest: str
     passed: bool
@@ -494,10 +496,12 @@ def _applied(box: _Box, origin: Origin) -> Applied:
 
 
 def _verified(box: _Box, origin: Origin) -> Verified:
-    booted = box.box("booted")
+    booted, domain = box.box("booted"), box.inside("domain")
     return Verified(
         origin,
         box.text("source"),
+        domain.text("name"),
+        domain.text("uuid"),
         box.text("state"),
         box.text("guest"),
         box.flag("passed"),

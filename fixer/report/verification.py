@@ -89,6 +89,7 @@ def values(tried: Tried, name: str) -> dict[str, Any]:
     """Return the same as values for JSON."""
     value: dict[str, Any] = {
         "source": name,
+        "domain": {"name": tried.name, "uuid": tried.uuid},
         "state": tried.state,
         "guest": tried.guest,
         "passed": tried.passed,

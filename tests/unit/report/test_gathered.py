@@ -223,6 +223,13 @@ def test_a_copy_that_was_tried_goes_to_the_domain_of_its_host() -> None:
     assert found == {("a", ONE): 1, ("b", TWO): 0, ("", ""): 1}
 
 
+def test_a_copy_that_names_its_domain_goes_to_it_whatever_the_file_is_called() -> None:
+    """A verify of an export meets the plan that was made on the connection."""
+    copy = verified("export/vm-of-today.xml") | {"domain": {"name": "vm", "uuid": ONE.upper()}}
+    entries = gather([planned(name="vm", uuid=ONE), planned(name="vm2", uuid=TWO), copy]).entries
+    assert {entry.uuid: len(entry.verified) for entry in entries} == {ONE: 1, TWO: 0}
+
+
 def test_one_uuid_on_two_hosts_is_one_entry_with_the_worse_standing() -> None:
     """A domain that is defined twice stands as badly as it does on the worse host."""
     hosts = {"a": [audited("broken now", uuid=ONE)], "b": [audited("right", uuid=ONE)]}
