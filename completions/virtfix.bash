@@ -45,7 +45,7 @@ _virtfix_commands() {
 _virtfix_options() {
     case $1 in
     '') REPLY='--version -h --help' ;;
-    plan) REPLY='--domain --all --os --assume --kernel --virtio-win --os-map --inspection --osinfo-db -c --connect --guest-agent --negotiated --policy --strategy --hotplug --machine --firmware --esp --layout --staged --driver-bound --target-capabilities -f --format --explain --out --fixups --detailed-exitcode -j --jobs -r --recursive --validate --color -h --help' ;;
+    plan) REPLY='--domain --all --limit --exclude --os --assume --kernel --virtio-win --os-map --inspection --osinfo-db -c --connect --guest-agent --negotiated --policy --strategy --hotplug --machine --firmware --esp --layout --staged --driver-bound --target-capabilities -f --format --explain --out --fixups --detailed-exitcode -j --jobs -r --recursive --validate --color -h --help' ;;
     identify) REPLY='--domain --all --os --assume --kernel --virtio-win --os-map --inspection --osinfo-db -c --connect --guest-agent --negotiated --policy -f --format -r --recursive -h --help' ;;
     apply) REPLY='--domain --all --output-dir --in-place --define --backup-suffix --force --strict -y --yes --canary --limit --exclude --fail-fast --remove-managed-save --make-persistent --os --assume --kernel --virtio-win --os-map --inspection --osinfo-db -c --connect --guest-agent --negotiated --policy --strategy --hotplug --machine --firmware --esp --layout --staged --driver-bound --target-capabilities -f --format --jsonl --state-dir --wait --detailed-exitcode -j --jobs -r --recursive --validate --color -h --help' ;;
     verify) REPLY='--domain --all --before --after --both --boot-guest --guest-kernel --guest-initrd --kvm --timeout --os --assume --kernel --virtio-win --os-map --inspection --osinfo-db -c --connect --policy --strategy --hotplug --machine --firmware --esp --layout --staged --driver-bound -f --format -r --recursive --color -h --help' ;;
@@ -74,6 +74,8 @@ _virtfix_options() {
 _virtfix_value() {
     case $1:$2 in
     *:--domain) REPLY='domain' ;;
+    *:--limit) REPLY='any' ;;
+    *:--exclude) REPLY='any' ;;
     *:--os) REPLY='any' ;;
     *:--assume) REPLY='words legacy modern' ;;
     *:--kernel) REPLY='any' ;;
@@ -102,8 +104,6 @@ _virtfix_value() {
     *:--output-dir) REPLY='dir' ;;
     *:--backup-suffix) REPLY='any' ;;
     *:--canary) REPLY='any' ;;
-    *:--limit) REPLY='any' ;;
-    *:--exclude) REPLY='any' ;;
     *:--state-dir) REPLY='dir' ;;
     *:--wait) REPLY='any' ;;
     *:--guest-kernel) REPLY='file' ;;

@@ -78,6 +78,8 @@ complete -c virtfix -n '__virtfix_at \'\'' -s h -l help -d 'Show the help and ex
 
 complete -c virtfix -n '__virtfix_at plan' -l domain -x -a '(__virtfix_domains)' -d 'Domain of the connection'
 complete -c virtfix -n '__virtfix_at plan' -l all -d 'All domains of the connection'
+complete -c virtfix -n '__virtfix_at plan' -l limit -x -d 'Take the first N domains only'
+complete -c virtfix -n '__virtfix_at plan' -l exclude -x -d 'Leave these out'
 complete -c virtfix -n '__virtfix_at plan' -l os -x -d 'Guest OS: libosinfo short id or URI (rhel6.9)'
 complete -c virtfix -n '__virtfix_at plan' -l assume -x -a 'legacy modern' -d 'What to take an unknown guest for'
 complete -c virtfix -n '__virtfix_at plan' -l kernel -x -d 'The guest\'s kernel, where the answer hangs on it (3.10.0-327)'

@@ -20,6 +20,7 @@ from fixer.cli.options import (
     Domains,
     DriverBound,
     Esp,
+    Exclude,
     Firmware,
     GuestAgent,
     Hotplug,
@@ -28,6 +29,7 @@ from fixer.cli.options import (
     JsonL,
     Kernel,
     Layout,
+    Limit,
     Machine,
     Mapping,
     MaybeFiles,
@@ -92,6 +94,8 @@ def plan(
     files: MaybeFiles = None,
     domain: Domains = None,
     every: All = False,
+    limit: Limit = 0,
+    exclude: Exclude = None,
     os_id: Os = None,
     assume: Assume = None,
     kernel: Kernel = "",
@@ -160,8 +164,9 @@ def plan(
         target=target_capabilities,
     )
     from fixer.cli import plan as command  # noqa: PLC0415 - commands load what they use
+    from fixer.cli.sources import taken  # noqa: PLC0415
 
-    paths = chosen(files, domain, wanted, everything=every, recursive=recursive)
+    paths = taken(chosen(files, domain, wanted, everything=every, recursive=recursive), exclude or (), limit)
     if format_ == "xml" and len(paths) > 1:
         raise VirtfixError(
             "usage.xml", f"--format xml prints one domain, not {len(paths)}", hint="use virtfix apply"
@@ -250,12 +255,8 @@ def apply(
         int,
         typer.Option("--canary", metavar="N", min=0, help="Change N domains, then ask before the others."),
     ] = 0,
-    limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=0, help="Take the first N domains only.")
-    ] = 0,
-    exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave these out; repeatable.")
-    ] = None,
+    limit: Limit = 0,
+    exclude: Exclude = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first domain that fails or is blocked.")
     ] = False,

@@ -71,6 +71,11 @@ Domains = Annotated[
 ]
 All = Annotated[bool, typer.Option("--all", help="All domains of the connection.")]
 
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave these out; repeatable.")
+]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Take the first N domains only.")]
+
 # What is preferred.
 Policy = Annotated[
     list[str] | None, typer.Option(metavar="FILE|DIR", help="Policy that adds or overrides; repeatable.")

@@ -51,7 +51,7 @@ def run(paths: list[str], settings: Settings, view: View, *, out: str, jobs: int
             output.add(outcome.output)
             if saved is not None and outcome.saved:
                 saved.add(outcome.saved.encode())
-    if len(paths) > 1:
+    if many:
         sys.stderr.write(summary(tally.counts))
     return exit_code(tally.counts, detailed=detailed)
 
@@ -73,7 +73,7 @@ def summary(counts: dict[str, int]) -> str:
     }
     total = sum(counts.values())
     told = ", ".join(f"{counts[key]} {word}" for key, word in words.items() if counts[key])
-    return f"virtfix: {total} domains: {told}\n"
+    return f"virtfix: {total} domains{': ' * bool(told)}{told}\n"
 
 
 def _prepare(settings: Settings, _view: View) -> Request:

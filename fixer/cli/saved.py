@@ -123,9 +123,7 @@ def run_files(
     """Plan XML files and define the results. Raises VirtfixError before anything is changed."""
     from fixer.cli.wiring import state_dir  # noqa: PLC0415
 
-    if wishes.exclude:
-        raise VirtfixError("usage.exclude", "--exclude is for domains; leave the file out instead")
-    paths = paths[: wishes.limit or len(paths)]
+    paths = sources.taken(paths, wishes.exclude, wishes.limit)
     store = sources.store(settings.connect, writable=True)
     state = state_dir(wishes.state)
     if not wishes.yes:

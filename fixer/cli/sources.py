@@ -8,9 +8,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fixer.errors import VirtfixError
+from fixer.policy.ids import glob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from fixer.adapters.libvirt_store import LibvirtStore
     from fixer.cli.wiring import Settings
@@ -64,6 +65,17 @@ def chosen_domains(settings: Settings, patterns: Iterable[str], *, writable: boo
         raise missing
     unique = {(ref.uri, ref.uuid): ref for ref in found if isinstance(ref, DomainRef)}
     return list(unique.values())
+
+
+def taken(paths: Sequence[str], exclude: Sequence[str], limit: int) -> list[str]:
+    """Return the first ``limit`` (0: all) domains or files, those left out whose name is one of the globs.
+
+    Raises VirtfixError for globs and files.
+    """
+    if exclude and not all(isinstance(path, DomainRef) for path in paths):
+        raise VirtfixError("usage.exclude", "--exclude is for domains; leave the file out instead")
+    left = [path for path in paths if not any(glob(pattern, path) for pattern in exclude)]
+    return left[: limit or len(left)]
 
 
 def asks_guest(settings: Settings) -> bool:

@@ -48,6 +48,20 @@ options:
     default: false
 """
 
+    TAKING = r"""
+options:
+  limit:
+    description:
+      - Take the first so many domains only. V(0) means all.
+    type: int
+    default: 0
+  exclude:
+    description:
+      - Globs of names to leave out.
+    type: list
+    elements: str
+"""
+
     GUEST = r"""
 options:
   os:

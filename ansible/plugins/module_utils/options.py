@@ -42,9 +42,12 @@ PLANNING = {
 # verify tries a copy on the host that it runs on, so it has no target.
 TARGET = {"target_capabilities": {"type": "str"}}
 
-APPLYING = {
+TAKING = {
     "limit": {"type": "int", "default": 0},
     "exclude": {"type": "list", "elements": "str"},
+}
+
+APPLYING = {
     "canary": {"type": "int", "default": 0},
     "strict": {"type": "bool", "default": False},
     "fail_fast": {"type": "bool", "default": False},

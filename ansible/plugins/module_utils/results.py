@@ -125,18 +125,6 @@ def counted(values, words):
 # --- apply, rollback ----------------------------------------------------------------------------------
 
 
-def kept(found, exclude, limit):
-    """Return the plans that apply would come to: plan itself knows neither --exclude nor --limit."""
-    chosen = [plan for plan in found if not any(_matches(glob, name_of(plan)) for glob in exclude or ())]
-    return chosen[:limit] if limit > 0 else chosen
-
-
-def _matches(glob, name):
-    """Whether a name matches as in virtfix, where ``*`` is the only sign that means anything else."""
-    pattern = ".*".join(re.escape(part) for part in glob.split("*"))
-    return re.match("(?:" + pattern + r")\Z", name, re.DOTALL) is not None
-
-
 def foreseen(plan, uri, strict):
     """Return what apply would tell of a domain, as far as its plan shows it."""
     result = {

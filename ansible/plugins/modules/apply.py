@@ -15,16 +15,6 @@ description:
   - The module fails where a domain failed or is blocked (a managed save, a migration under way, an unresolved finding
     with O(strict)). What was changed before stays changed, and the result says so.
 options:
-  limit:
-    description:
-      - Take the first so many domains only. V(0) means all.
-    type: int
-    default: 0
-  exclude:
-    description:
-      - Globs of names to leave out.
-    type: list
-    elements: str
   canary:
     description:
       - Change so many domains of the host first, and the others only if these are well.
@@ -66,6 +56,7 @@ extends_documentation_fragment:
   - virtfix.libvirt.options
   - virtfix.libvirt.options.connect
   - virtfix.libvirt.options.choice
+  - virtfix.libvirt.options.taking
   - virtfix.libvirt.options.guest
   - virtfix.libvirt.options.asking
   - virtfix.libvirt.options.planning
@@ -176,10 +167,10 @@ def foresee(program, params):
     uri = connect[0] if len(connect) == 1 else ""
 
     def read(text):
-        found = results.kept(results.plans(text), params["exclude"], params["limit"])
+        found = results.plans(text)
         return found, [results.foreseen(plan, uri, params["strict"]) for plan in found]
 
-    words = options.arguments(params, options.CHOICE, *PLANNED_BY)
+    words = options.arguments(params, options.CHOICE, options.TAKING, *PLANNED_BY)
     _code, (plans, domains) = program.read("plan", [*words, "--format=json", "--detailed-exitcode"], read)
     would = {one["uuid"] for one in domains if one["status"] == "changed"}
     return [plan for plan in plans if plan.get("domain", {}).get("uuid") in would], domains
@@ -187,14 +178,18 @@ def foresee(program, params):
 
 def carry_out(program, params):
     """Redefine; return exit code, what became of each domain, the id of the run, and what it complained of."""
-    words = options.arguments(params, options.CHOICE, options.APPLYING, options.RUN, *PLANNED_BY)
+    words = options.arguments(
+        params, options.CHOICE, options.TAKING, options.APPLYING, options.RUN, *PLANNED_BY
+    )
     code, out, err = program.run("apply", [*words, "--yes", "--jsonl"])
     return code, results.lines(out), results.run_id(err), complaint(code, err)
 
 
 def main():
     module = AnsibleModule(
-        argument_spec=options.spec(options.CHOICE, options.APPLYING, options.RUN, *PLANNED_BY),
+        argument_spec=options.spec(
+            options.CHOICE, options.TAKING, options.APPLYING, options.RUN, *PLANNED_BY
+        ),
         supports_check_mode=True,
     )
     wrong = options.selection_problem(module.params)

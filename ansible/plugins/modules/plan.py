@@ -29,6 +29,7 @@ extends_documentation_fragment:
   - virtfix.libvirt.options
   - virtfix.libvirt.options.connect
   - virtfix.libvirt.options.choice
+  - virtfix.libvirt.options.taking
   - virtfix.libvirt.options.guest
   - virtfix.libvirt.options.asking
   - virtfix.libvirt.options.planning
@@ -53,6 +54,7 @@ EXAMPLES = r"""
       - web-*
       - mail
     assume: legacy
+    exclude: web-test*
     os_map: /etc/virtfix/fleet.yaml
     policy: /etc/virtfix/site.yaml
   register: planned
@@ -142,14 +144,14 @@ STRICT = {"strict": {"type": "bool", "default": False}}
 
 def main():
     module = AnsibleModule(
-        argument_spec=options.spec(options.CHOICE, STRICT, *GROUPS), supports_check_mode=True
+        argument_spec=options.spec(options.CHOICE, options.TAKING, STRICT, *GROUPS), supports_check_mode=True
     )
     wrong = options.selection_problem(module.params)
     if wrong:
         module.fail_json(msg=wrong)
     program = Program(module)
     words = options.arguments(module.params, *GROUPS)
-    chosen = options.arguments(module.params, options.CHOICE)
+    chosen = options.arguments(module.params, options.CHOICE, options.TAKING)
 
     def read(text):
         found = results.plans(text)

@@ -230,32 +230,6 @@ def test_a_plan_is_cut_to_what_plays_decide_by(utils: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("exclude", "limit", "left"),
-    [
-        (None, 0, ["db1", "db2", "web.1", "web[1]"]),
-        (["db*"], 0, ["web.1", "web[1]"]),
-        (["db"], 0, ["db1", "db2", "web.1", "web[1]"]),
-        (["*1"], 0, ["db2", "web[1]"]),
-        (["web?1", "web[1]"], 0, ["db1", "db2", "web.1"]),  # only * is a sign
-        (["d*2"], 2, ["db1", "web.1"]),  # those left out do not count
-    ],
-)
-def test_check_mode_leaves_out_what_apply_does(utils: Any, exclude: Any, limit: int, left: list[str]) -> None:
-    found = [plan(name) for name in ("db1", "db2", "web.1", "web[1]")]
-    assert [one["source"] for one in utils.results.kept(found, exclude, limit)] == left
-
-
-def test_what_is_excluded_is_what_virtfix_excludes(utils: Any) -> None:
-    """The glob is written here a second time, for managed hosts; it must stay the same one."""
-    from fixer.policy.ids import glob
-
-    texts = ["", "a", "*", "**", "a*", "*a", "a*b", "*a*b*", "a.b", "[a]", "a?", "a\nb", "A", "ab", "aab*"]
-    for pattern in texts:
-        for name in texts:
-            assert utils.results._matches(pattern, name) == glob(pattern, name), (pattern, name)
-
-
-@pytest.mark.parametrize(
     ("given", "strict", "status", "code"),
     [
         (plan("a"), False, "changed", ""),

@@ -126,6 +126,7 @@ def test_one_report_for_several_domains_is_refused(virtfix: Run, tmp_path: Path)
             "is no mapping of domains; give other policies by --policy",
         ),
         (("plan", RHEL6, "--virtio-win", "1.9.24"), 2, "--virtio-win: '1.9.24' is no version"),
+        (("plan", RHEL6, "--exclude", "rhel*"), 2, "leave the file out instead"),
         (("identify", "/nosuch"), 1, "/nosuch: can not read"),
         (("plan", "--connect", "nosuch:///", "--all"), 1, "can not connect"),
     ],
@@ -166,6 +167,26 @@ def test_all_domains_of_a_connection(virtfix: Run, uri: str) -> None:
     done = virtfix("plan", "--connect", uri, "--all", "--format", "json")
     assert done.code == 0, done.err
     assert [plan["domain"]["name"] for plan in json.loads(done.out)] == ["rhel6.10", "web<1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (("--exclude", "rhel*"), ["web<1"]),
+        (("--exclude", "rhel[6].10", "--exclude", "web"), ["rhel6.10", "web<1"]),  # only * is a sign
+        (("--limit", "1"), ["rhel6.10"]),
+        (("--limit", "1", "--exclude", "rhel*"), ["web<1"]),  # those left out do not count
+        (("--exclude", "*"), []),
+    ],
+)
+def test_plan_leaves_out_what_apply_would(
+    virtfix: Run, uri: str, arguments: tuple[str, ...], left: list[str]
+) -> None:
+    done = virtfix("plan", "--connect", uri, "--all", "--format", "json", *arguments)
+    assert done.code == 0, done.err
+    value = json.loads(done.out)
+    assert [plan["domain"]["name"] for plan in (value if isinstance(value, list) else [value])] == left
+    assert ("virtfix: 0 domains\n" in done.err) is (not left)
 
 
 @pytest.mark.parametrize("pattern", ["rhel6.10", "rhel*", "*6*"])
