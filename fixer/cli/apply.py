@@ -131,7 +131,6 @@ def _write(plan: Plan, path: str, target: Target) -> str:
 
 
 def _line(plan: Plan, path: str, written: str) -> str:
-    count = len(plan.changes)
-    what = f"{count} device{'s' * (count != 1)} changed" if plan.pending else "nothing to change"
+    what = f"{plan.subject} changed" if plan.subject else "nothing to change"
     where = f" -> {printable(written)}" if written and written != path else ""
     return f"{printable(shown(path))}{where}: {what}\n"

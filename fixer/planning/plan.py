@@ -114,6 +114,16 @@ class Plan:
         return bool(self.edits)
 
     @property
+    def subject(self) -> str:
+        """What changes, in words: how many devices, or else what of the machine; '' where nothing does."""
+        if self.changes:
+            return f"{len(self.changes)} device{'s' * (len(self.changes) != 1)}"
+        before, after = self.domain, self.after
+        parts = ["machine type"] if before.machine.name != after.machine.name else []
+        parts += ["firmware"] if before.firmware.kind != after.firmware.kind else []
+        return " and ".join(parts) or "other elements" * self.pending
+
+    @property
     def result(self) -> bytes:
         """The rewritten XML in the encoding of the original: the same bytes where nothing changes."""
         document = self.domain.document

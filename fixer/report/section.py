@@ -155,7 +155,8 @@ def _plan_lines(plan: Planned) -> _Said:
     if plan.status == "error":
         word = "unknown guest" if plan.code == "guest.unknown" else "error"
         return _Said(_tone(word), word, [plan.error])
-    lines = [f"{_count(len(plan.changes), 'device')} to change" if plan.changes else "nothing to change"]
+    what = _count(len(plan.changes), "device") if plan.changes else "machine" * (plan.status == "pending")
+    lines = [f"{what} to change" if what else "nothing to change"]
     if plan.unresolved:
         lines.append(f"{_count(len(plan.unresolved), 'finding')} stay unresolved")
     return _Said(_tone(plan.status), plan.status, lines)

@@ -43,7 +43,8 @@ def render(plan: Plan, name: str, *, width: int = 80, color: bool = False, expla
 
 def line(plan: Plan, name: str) -> str:
     """Return one line for one plan of many: status, file, domain, guest, counts."""
-    counts = f"{len(plan.changes)} to change, {len(plan.unresolved)} unresolved"
+    what = plan.subject if plan.subject and not plan.changes else len(plan.changes)
+    counts = f"{what} to change, {len(plan.unresolved)} unresolved"
     told = "; ".join(f"skipped: {skip.reason}" for skip in plan.skips) or counts
     guest = plan.guest.name if plan.guest.how in {"assumed", "unknown"} else plan.guest.id
     title = printable(plan.domain.name, 60) or "-"
@@ -131,9 +132,7 @@ class _Page:
 
 
 def _summary(plan: Plan) -> str:
-    parts = []
-    if plan.changes:
-        parts.append(f"{len(plan.changes)} device{'s' * (len(plan.changes) != 1)} to change")
+    parts = [f"{plan.subject} to change"] if plan.subject else []
     if plan.unresolved:
         parts.append(f"{len(plan.unresolved)} unresolved")
     return ", ".join(parts) or "nothing to do"
