@@ -68,6 +68,7 @@ def test_commands_run(block: list[Command], place: Path) -> None:
     environment = {**os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     environment.pop("COLUMNS", None)
     environment["LIBVIRT_DEFAULT_URI"] = "test:///default"
+    environment["VIRTFIX_STATE_DIR"] = str(place / "state")
     for command in block:
         done = subprocess.run(
             ["sh", "-c", command.line],

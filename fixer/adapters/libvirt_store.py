@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+_KEEPS_TPM = 8_009_000  # libvirt 8.9.0 (include/libvirt/libvirt-domain.h)
 _HANDLES = 64  # domains that are under way at once, and some more
 
 
@@ -176,10 +177,23 @@ class LibvirtStore:
             ) from None
 
     def undefine(self, uuid: str) -> None:
-        """Undefine a domain that did not exist before; its NVRAM file stays. Raises VirtfixError."""
+        """Undefine a domain that did not exist before; its NVRAM and the state of its TPM stay. Raises VirtfixError.
+
+        Before 8.9.0 libvirt can not but remove the state of a TPM (VIR_DOMAIN_UNDEFINE_KEEP_TPM): then it is refused.
+        """
         libvirt, domain = self._libvirt, self.domain(uuid)
+        flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+        if self._has_tpm(uuid):
+            if not self._keeps_tpm():
+                raise VirtfixError(
+                    "libvirt.tpm",
+                    "to undefine it would remove the state of its TPM, with the keys in it",
+                    where=self.uri,
+                    hint="copy that state first, then use virsh undefine --keep-nvram",
+                )
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
         try:
-            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+            domain.undefineFlags(flags)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:  # drivers without NVRAM
                 raise self.failed(error, uuid) from None
@@ -187,6 +201,17 @@ class LibvirtStore:
                 domain.undefine()
             except libvirt.libvirtError as again:
                 raise self.failed(again, uuid) from None
+
+    def _has_tpm(self, uuid: str) -> bool:
+        return b"<tpm" in self.public_xml(uuid)
+
+    def _keeps_tpm(self) -> bool:
+        libvirt = self._libvirt
+        try:
+            known = self._connection.getLibVersion() >= _KEEPS_TPM
+        except libvirt.libvirtError as error:
+            raise self.failed(error, "asking for its version") from None
+        return known and hasattr(libvirt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM")
 
     def remove_managed_save(self, uuid: str) -> None:
         try:

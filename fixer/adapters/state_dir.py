@@ -173,8 +173,13 @@ class Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-        self._descriptor = -1
+        try:
+            self._sync_journal()
+        except OSError as error:
+            raise problem(error, str(self.folder / "journal.jsonl"), "write") from None
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -273,10 +278,14 @@ def _into_place(new: Path, folder: Path) -> Path:
 
 
 def _make_private(folder: Path) -> None:
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError:  # a file, which is no folder to anybody
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+    for path in made:
+        with contextlib.suppress(PermissionError):  # a folder that we may not read can not be synced by us
+            sync_folder(path.parent)
 
 
 def _hold(path: Path, data: bytes) -> bool:

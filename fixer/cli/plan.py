@@ -94,7 +94,26 @@ def _one(request: Request, path: str, settings: Settings, view: View) -> Outcome
         return failed._replace(saved=saved, output=saved.encode() if view.format == "json" else b"")
     saved = _json(plan, path) if view.format == "json" or view.save else ""
     told = notes(plan, path) if view.format in {"diff", "xml"} or view.compact else ""
-    return Outcome(path, status(plan), _rendered(plan, path, view, saved), told + written, saved)
+    rendered = _rendered(plan, path, view, saved)
+    if view.format == "diff":
+        told += _no_patch(plan, path, rendered)
+    return Outcome(path, status(plan), rendered, told + written, saved)
+
+
+def _no_patch(plan: Plan, path: str, diff: bytes) -> str:
+    """Say where patch would not take a diff, '' where it does."""
+    from fixer.domain.redaction import MARK  # noqa: PLC0415 - one format a run
+
+    document = plan.domain.document
+    why = "it hides secrets" if diff.count(MARK.encode()) > document.source.count(MARK.encode()) else ""
+    if diff and document.encoding != "utf-8":
+        why = f"it is in UTF-8, the file in {document.encoding}"
+    if not why:
+        return ""
+    note = VirtfixError(
+        "note", f"patch does not take this diff: {why}", where=shown(path), hint="use virtfix apply"
+    )
+    return f"virtfix: {note}\n"
 
 
 def _write_fixups(plan: Plan, path: str, folder: str) -> str:

@@ -90,14 +90,17 @@ def carry_out(jobs: list[Job], settings: Settings, wishes: Wishes, *, detailed: 
             "command": "apply",
             "settings": absolute(settings)._asdict(),
             "allowed": wishes.allowed._asdict(),
-            "domains": [
-                [job.reference.uri, job.target.uuid, job.target.name, job.target.digest] for job in jobs
-            ],
+            "domains": [[_uri(job), job.target.uuid, job.target.name, job.target.digest] for job in jobs],
         }
         saved = [job.saved for job in jobs if job.saved is not None]
         with state.create(asked, saved) as made, stopping(f"virtfix resume {made.id} goes on"):
             results = _all(jobs, made, settings, wishes, failed)
             return report(results, wishes, len(jobs) + len(failed), made, detailed=detailed)
+
+
+def _uri(job: Job) -> str:
+    """Return the connection of a domain, also where it was libvirt's default: that may be another one tomorrow."""
+    return job.reference.uri or str(store_of(job.reference).uri)
 
 
 def _each_once(jobs: list[Job]) -> list[Job]:
@@ -232,21 +235,28 @@ def _all(
     with _planners(jobs, settings) as planners:
 
         def one(job: Job) -> Result:
-            try:
-                store = store_of(job.reference)
+            store = store_of(job.reference)
 
-                def make(data: bytes) -> Meant:
-                    if planners is None or job.saved is not None:
-                        return job.meant(data)
-                    return planners.plan(job, data, check=store.checks)
+            def make(data: bytes) -> Meant:
+                if planners is None or job.saved is not None:
+                    return job.meant(data)
+                return planners.plan(job, data, check=store.checks)
 
-                return apply_one(store, made, job.target, make, wishes.allowed)
-            except VirtfixError as error:
-                return failure(job, error)
-            except Exception as error:  # noqa: BLE001 - a defect met in one domain stops no other, and is told
-                return failure(job, _defect(error))
+            return apply_one(store, made, job.target, make, wishes.allowed)
 
-        yield from carefully(one, jobs, wishes)
+        yield from carefully(one, failure, jobs, wishes)
+
+
+def _guarded(
+    one: Callable[[Any], Result], failed: Callable[[Any, VirtfixError], Result], item: Any
+) -> Result:
+    """Return the result of one domain, also where it is an error: that stops no other."""
+    try:
+        return one(item)
+    except VirtfixError as error:
+        return failed(item, error)
+    except Exception as error:  # noqa: BLE001 - a defect met in one domain stops no other either, and is told
+        return failed(item, _defect(error))
 
 
 @contextlib.contextmanager
@@ -276,14 +286,22 @@ def _defect(error: Exception) -> VirtfixError:
     )
 
 
-def carefully(one: Callable[[Any], Result], items: Sequence[Any], wishes: Wishes) -> Generator[Result]:
-    """Do all: canaries first, none after the first failure where that is wished or the connection is lost."""
+def carefully(
+    one: Callable[[Any], Result],
+    failed: Callable[[Any, VirtfixError], Result],
+    items: Sequence[Any],
+    wishes: Wishes,
+) -> Generator[Result]:
+    """Do all: canaries first, none after the first failure where that is wished or the connection is lost.
+
+    ``failed`` makes the result of an item whose ``one`` raised.
+    """
     stop = threading.Event()
 
     def unless_stopped(item: Any) -> Result | None:
         if stop.is_set():
             return None
-        result = one(item)
+        result = _guarded(one, failed, item)
         bad = result.status in {Status.FAILED, Status.BLOCKED}
         if (wishes.fail_fast and bad) or result.code == "libvirt.lost":
             stop.set()
@@ -319,8 +337,6 @@ def _canaries(
 def _go_on(first: list[Result], wishes: Wishes, left: int) -> bool:
     """Whether to go on after the canaries: only if all went well, and somebody who can be asked says so."""
     bad = [result for result in first if result.status in {Status.FAILED, Status.BLOCKED}]
-    for result in bad:
-        sys.stderr.write(f"virtfix: {line(result)}")
     if bad:
         sys.stderr.write(f"virtfix: not all canaries are well: {_domains(left)} left alone\n")
         return False
@@ -411,11 +427,13 @@ def report(results: Generator[Result], wishes: Wishes, total: int, made: Run, *,
     """Tell each result as it comes, and the counts at the end."""
     counts = _Counts()
     number = 0
+    lost = False
     if wishes.form == "json":
         sys.stdout.write("[\n")
     with contextlib.closing(results):  # what is under way ends before the journal does
         for number, result in enumerate(results, 1):
             counts.add(result)
+            lost = lost or result.code == "libvirt.lost"
             _tell(result, wishes.form, number, made.id)
     if wishes.form == "json":
         sys.stdout.write("\n]\n" if number else "]\n")
@@ -423,7 +441,7 @@ def report(results: Generator[Result], wishes: Wishes, total: int, made: Run, *,
     if wishes.form == "text" and number > 1:
         sys.stderr.write(counts.table())
     _summarize(counts.all, number, total, made, wishes.form)
-    if number == total:
+    if number == total and not lost:
         made.write(ENDED, {})
     if counts.all["failed"]:
         return Exit.ERROR

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fixer.cli import redefine, sources
 from fixer.cli.exit_codes import Exit
-from fixer.cli.redefine import Wishes, in_order, report
+from fixer.cli.redefine import Wishes, carefully, report
 from fixer.cli.saved import job_of
 from fixer.cli.sources import DomainRef
 from fixer.cli.wiring import Settings, build_request, state_dir
@@ -26,6 +26,7 @@ from fixer.execution.journal import (
     UNKNOWN,
     Entry,
     entries,
+    orphans,
     read_events,
 )
 from fixer.execution.rollback import finish, restore
@@ -45,6 +46,8 @@ def history(run: str, state: str, form: str) -> Exit:
         events = read_events(found.journal())
         known = list(entries(events).values())
         put_back = [event for event in events if event["event"] == PUT_BACK]
+        for broken in map(_broken, orphans(events)):
+            sys.stderr.write(f"virtfix: {redefine.line(broken)}")
         if form == "json":
             value = {"run": found.id, "domains": [_entry_json(found, entry) for entry in known]}
             value["put_back"] = [{key: event[key] for key in _PUT_BACK} for event in put_back]
@@ -112,6 +115,7 @@ def rollback(run: str, domain: str, wishes: Wishes, *, force: bool, detailed: bo
     place = state_dir(wishes.state)
     with place.locked("virtfix rollback", wishes.wait):
         chosen = _of_run(place.find(run), domain) if run else [_latest(place, domain)]
+        damaged = _damaged(place.find(run)) if run and not domain else []
         if not wishes.yes:
             _ask(chosen)
         of = {run.id: run for run, _ in chosen}
@@ -124,30 +128,51 @@ def rollback(run: str, domain: str, wishes: Wishes, *, force: bool, detailed: bo
                 source, entry = pair
                 return _restored(source, made, entry, force=force)
 
+            results = _after(damaged, carefully(one, _failed_pair, chosen, wishes))
             with redefine.stopping("the same command goes on"):
-                return report(in_order(one, chosen), wishes, len(chosen), made, detailed=detailed)
+                return report(results, wishes, len(damaged) + len(chosen), made, detailed=detailed)
+
+
+def _after(first: list[Result], others: Generator[Result]) -> Generator[Result]:
+    yield from first
+    yield from others
+
+
+def _damaged(run: Run) -> list[Result]:
+    """Return what can not be put back, since the journal lost what it said of it."""
+    return [_broken(event) for event in orphans(read_events(run.journal()))]
+
+
+def _broken(event: dict[str, Any]) -> Result:
+    error = VirtfixError(
+        "run.broken",
+        "the journal was damaged: it does not say any more what was replaced",
+        hint=f"its old XML is in the run's folder: backup/{event['uuid']}.xml",
+    )
+    return not_done(Result(Status.FAILED, event["uri"], event["uuid"], str(event.get("name", ""))), error)
+
+
+def _failed_pair(pair: tuple[Run, Entry], error: VirtfixError) -> Result:
+    return _failed(pair[1], error)
 
 
 def _restored(source: Run, made: Run, entry: Entry, *, force: bool) -> Result:
-    try:
-        before = source.backup(entry.backup)
-        meant = source.backup(entry.meant) if entry.meant else b""
-        store = sources.store(entry.uri, writable=True)
-        # The undoing is a change too: what it replaces is kept.
-        result = restore(
-            store,
-            source,
-            entry,
-            before,
-            force=force,
-            keep=lambda data: made.keep(entry.uuid, data),
-            meant=meant,
-        )
-        if result.status in {Status.CHANGED, Status.UNCHANGED}:
-            made.write(PUT_BACK, {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, "run": source.id})
-    except VirtfixError as error:
-        return _failed(entry, error)
-    return result
+    before = source.backup(entry.backup)
+    result = source.backup(entry.result) if entry.result else b""
+    store = sources.store(entry.uri, writable=True)
+    # The undoing is a change too: what it replaces is kept.
+    restored = restore(
+        store,
+        source,
+        entry,
+        before,
+        force=force,
+        keep=lambda data: made.keep(entry.uuid, data),
+        result=result,
+    )
+    if restored.status in {Status.CHANGED, Status.UNCHANGED}:
+        made.write(PUT_BACK, {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, "run": source.id})
+    return restored
 
 
 def _failed(entry: Entry, error: VirtfixError) -> Result:
@@ -224,7 +249,7 @@ def resume(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
         begun = [entry for entry in known.values() if entry.open]
         with found as journal, redefine.stopping(f"virtfix resume {found.id} goes on"):
             todo = list(_not_begun(asked, known))
-            results = _resumed(journal, begun, todo, asked)
+            results = _resumed(journal, begun, todo, asked, wishes)
             done = report(results, wishes, len(begun) + len(todo), found, detailed=detailed)
         if not begun and not todo and _settings(asked)[0].staged:
             sys.stderr.write("virtfix: the first step is done; --driver-bound takes the second\n")
@@ -243,6 +268,14 @@ def next_step(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
     """
     found = state_dir(wishes.state).find(run)
     settings, allowed = _settings(found.asked)
+    known = entries(read_events(found.journal()))
+    if any(entry.open for entry in known.values()):
+        raise VirtfixError(
+            "resume.unfinished",
+            "was cut off before it knew what became of its first step",
+            where=found.id,
+            hint=f"first: virtfix resume {found.id}",
+        )
     if found.asked.get("command") != "apply" or not settings.staged or settings.driver_bound:
         raise VirtfixError(
             "resume.step",
@@ -250,11 +283,10 @@ def next_step(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
             where=found.id,
             hint="virtfix apply --machine q35 --staged makes one",
         )
-    known = entries(read_events(found.journal()))
     paths = [
         DomainRef.of(name, uuid, uri)
         for uri, uuid, name, _ in _domains(found.asked)
-        if any(entry.uuid == uuid and entry.event == DEFINED for entry in known.values())
+        if (entry := known.get((_actual(uri), uuid))) is not None and entry.event == DEFINED
     ]
     settings = settings._replace(driver_bound=True)
     return redefine.run(paths, settings, wishes._replace(allowed=allowed), detailed=detailed)
@@ -263,12 +295,15 @@ def next_step(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
 def _not_begun(asked: dict[str, Any], known: dict[tuple[str, str], Entry]) -> Iterator[tuple[DomainRef, str]]:
     # A domain stands in the journal under the URI that its connection gave, not the one that was asked for.
     for uri, uuid, name, planned in _domains(asked):
-        try:
-            actual = sources.store(uri, writable=True).uri
-        except VirtfixError:
-            actual = uri or ""  # its domains will say so, one by one
-        if (actual, uuid) not in known:
+        if (_actual(uri), uuid) not in known:
             yield DomainRef.of(name, uuid, uri), planned
+
+
+def _actual(uri: str | None) -> str:
+    try:
+        return str(sources.store(uri, writable=True).uri)
+    except VirtfixError:
+        return uri or ""  # its domains will say so, one by one
 
 
 def _domains(asked: dict[str, Any]) -> list[tuple[str | None, str, str, str]]:
@@ -286,18 +321,22 @@ _DOMAIN = ("uri", "uuid", "name", "digest")
 
 
 def _resumed(
-    journal: Run, begun: list[Entry], todo: list[tuple[DomainRef, str]], asked: dict[str, Any]
+    journal: Run,
+    begun: list[Entry],
+    todo: list[tuple[DomainRef, str]],
+    asked: dict[str, Any],
+    wishes: Wishes,
 ) -> Generator[Result]:
     def one(entry: Entry) -> Result:
-        try:
-            meant = journal.backup(entry.meant) if entry.meant else b""
-            store = sources.store(entry.uri, writable=True)
-            return finish(store, journal, entry, journal.backup(entry.backup), meant)
-        except VirtfixError as error:
-            return _failed(entry, error)
+        meant = journal.backup(entry.meant) if entry.meant else b""
+        store = sources.store(entry.uri, writable=True)
+        return finish(store, journal, entry, journal.backup(entry.backup), meant)
 
-    yield from in_order(one, begun)
-    if not todo:
+    lost = False
+    for result in carefully(one, _failed, begun, wishes):
+        lost = lost or result.code == "libvirt.lost"
+        yield result
+    if lost or not todo:
         return
     settings, allowed = _settings(asked)
     request = build_request(settings)
@@ -311,12 +350,14 @@ def _resumed(
         else:
             job = job_of(saved, reference.uri)
         target = Target(reference.uuid, str(reference), planned)
-        try:
-            return apply_one(redefine.store_of(reference), journal, target, job.meant, allowed)
-        except VirtfixError as error:
-            return redefine.failure(job, error)
+        return apply_one(redefine.store_of(reference), journal, target, job.meant, allowed)
 
-    yield from in_order(other, todo)
+    def failed(item: tuple[DomainRef, str], error: VirtfixError) -> Result:
+        reference, _ = item
+        base = Result(Status.FAILED, reference.uri or "", reference.uuid, str(reference))
+        return not_done(base, error)
+
+    yield from carefully(other, failed, todo, wishes)
 
 
 def _settings(asked: dict[str, Any]) -> tuple[Settings, Allowed]:

@@ -137,16 +137,15 @@ def run_files(
         first: dict[str, str] = {}
 
         def one(path: str) -> Result:
-            base = Result(Status.UNCHANGED, store.uri, "", path)
-            try:
-                domain = _ready_to_define(read_domain(sources.read(path, settings)))
-                _claim(first, domain.uuid, path)
-                plan = _planned(domain, path, request, settings)
-                return define_new(store, made, Meant.of(plan), wishes.allowed)
-            except VirtfixError as error:
-                return not_done(base, error)
+            domain = _ready_to_define(read_domain(sources.read(path, settings)))
+            _claim(first, domain.uuid, path)
+            plan = _planned(domain, path, request, settings)
+            return define_new(store, made, Meant.of(plan), wishes.allowed)
 
-        results = redefine.carefully(one, list(dict.fromkeys(paths)), wishes)
+        def failed(path: str, error: VirtfixError) -> Result:
+            return not_done(Result(Status.UNCHANGED, store.uri, "", path), error)
+
+        results = redefine.carefully(one, failed, list(dict.fromkeys(paths)), wishes)
         return redefine.report(results, wishes, len(set(paths)), made, detailed=detailed)
 
 

@@ -1,7 +1,7 @@
 """What must not be shown of a domain: passwords and keys give way to a fixed mark.
 
-They stand in attributes of graphics (``passwd``), in what goes to QEMU's command line or environment, and in
-metadata of the careless. References to secrets of libvirt (<secret usage=''/>) are no secrets.
+They stand in attributes of graphics (``passwd``), in cookies of disks, in what goes to QEMU's command line or
+environment, and in metadata of the careless. References to secrets of libvirt (<secret usage=''/>) are no secrets.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ MARK = "[secret]"
 
 _QUOTED = r"""("[^"]*"|'[^']*')"""
 # Names under which people keep secrets, also as part of a longer name.
-_NAME = r"[\w.-]*(?:passw(?:or)?d|passphrase|secret|token|api-?_?key|private-?_?key|access-?_?key|credential)[\w.-]*"
+_WORDS = "passw(?:or)?d|passphrase|secret|token|cookie|api-?_?key|private-?_?key|access-?_?key|credential"
+_NAME = rf"[\w.-]*(?:{_WORDS})[\w.-]*"
 _ATTRIBUTE = re.compile(rf"(?i)(\b(?:{_NAME})\s*=\s*){_QUOTED}")
 # <qemu:env name='X_TOKEN' value='...'/>, in either order of its attributes.
 _NAMED_VALUE = re.compile(rf"(?i)(name\s*=\s*[\"']{_NAME}[\"'][^<>]*?\bvalue\s*=\s*){_QUOTED}")
@@ -21,34 +22,43 @@ _VALUE_NAMED = re.compile(rf"(?i)(\bvalue\s*=\s*){_QUOTED}([^<>]*?\bname\s*=\s*[
 _PAIR = re.compile(rf"(?i)(\b{_NAME}\s*[=:]\s*(?:&quot;|[\"'])?)([^\s,;&<>\"']+)")
 _JSON_PAIR = re.compile(rf"(?i)((?:&quot;|[\"']){_NAME}(?:&quot;|[\"'])\s*:\s*(?:&quot;|[\"']))([^&<>\"']+)")
 _DATA = re.compile(r"(?i)(\bqom-type=secret\w*|\bsecret,[^<>]*?)\bdata=[^\s,;&<>\"']+")
-_ELEMENT = re.compile(rf"(?is)(<(?:[\w.-]+:)?{_NAME}(?:\s[^<>]*)?>)([^<>]+)(</)")
+_ELEMENT = re.compile(rf"(?is)(<(?:[\w.-]+:)?{_NAME}(?:\s[^<>]*)?(?<!/)>)([^<>]*[^<>\s][^<>]*)(</)")
 _LONG_KEY = re.compile(
     r"(?<![\w/+.-])(?=[A-Za-z0-9+/_-]*\d)(?=[A-Za-z0-9+/_-]*[A-Za-z])[A-Za-z0-9+/_-]{32,}={0,2}(?![\w/.-])"
 )
+# A pair in the query of a URL: ?token=..., &amp;token=..., query='token=...' of <source>.
+_QUERY = re.compile(rf"(?i)((?:[?;]|\bquery\s*=\s*[\"']){_NAME}=)([^&;<>\"'\s]+)")
 _COMMANDLINE = re.compile(r"(?s)(<(?:[\w.-]+:)?(?:arg|env)\b)([^<>]*)")
 
 
 def redact(text: str) -> str:
-    """Return XML, or a part of it, with every value that looks like a secret marked."""
+    """Return XML, or a part of it, with every value that looks like a secret marked; lines stay lines."""
     if not _MAYBE.search(text):
         return text
     text = _VALUE_NAMED.sub(lambda found: f"{found[1]}{_mark(found[2])}{found[3]}", text)
     for pattern in (_NAMED_VALUE, _ATTRIBUTE):
         text = pattern.sub(lambda found: found[1] + _mark(found[2]), text)
-    text = _ELEMENT.sub(lambda found: f"{found[1]}{MARK}{found[3]}", text)
+    text = _QUERY.sub(lambda found: found[1] + MARK, text)
+    text = _ELEMENT.sub(lambda found: f"{found[1]}{_hidden(found[2])}{found[3]}", text)
     return _COMMANDLINE.sub(lambda found: found[1] + _argument(found[2]), text)
 
 
 # Most text has none of this, and is let through at once.
-_MAYBE = re.compile(r"(?i)passw|passphrase|secret|token|key|credential|:arg|:env")
+_MAYBE = re.compile(rf"(?i){_WORDS}|:arg|:env")
+
+
+def _hidden(text: str) -> str:
+    return MARK + "\n" * text.count("\n")
 
 
 def _mark(quoted: str) -> str:
-    return f"{quoted[0]}{MARK}{quoted[0]}"
+    return f"{quoted[0]}{_hidden(quoted)}{quoted[0]}"
 
 
 def _argument(text: str) -> str:
     text = _DATA.sub(lambda found: f"{found[1]}data={MARK}", text)
     for pattern in (_JSON_PAIR, _PAIR):
-        text = pattern.sub(lambda found: found[1] + (found[2] if MARK in found[2] else MARK), text)
+        text = pattern.sub(
+            lambda found: found[1] + (found[2] if MARK in found[2] else _hidden(found[2])), text
+        )
     return _LONG_KEY.sub(MARK, text)

@@ -108,9 +108,7 @@ def _apply(
     check_digest(before, target.digest)
     meant = make(before)
     base = base._replace(unresolved=len(meant.unresolved))
-    _refuse_unresolved(meant, allowed)
-    if meant.refused:
-        raise BlockedError("convert.refused", f"can not be converted: {meant.refused}")
+    _refuse_unready(meant, allowed)
     if not meant.edits:
         return base._replace(code="apply.unchanged", reason=meant.skipped)
     _refuse_managed_save(state, allowed)
@@ -123,18 +121,27 @@ def _apply(
     )
 
 
-def _refuse_unresolved(meant: Meant, allowed: Allowed) -> None:
+def _refuse_unready(meant: Meant, allowed: Allowed) -> None:
+    if meant.refused:
+        raise BlockedError("convert.refused", f"can not be converted: {meant.refused}")
     if meant.unresolved and allowed.strict:
         raise BlockedError("apply.strict", f"{len(meant.unresolved)} unresolved, first {meant.unresolved[0]}")
 
 
 def _refuse_managed_save(state: State, allowed: Allowed) -> None:
     if state.managed_save and not allowed.remove_managed_save:
-        raise BlockedError(
-            "state.managed-save",
-            "has a managed save, from which its next start would take the old devices",
-            hint="start it and shut it down; or name it with --remove-managed-save, which loses the saved memory",
-        )
+        raise is_saved()
+
+
+def is_saved(
+    hint: str = "start it and shut it down; or name it with --remove-managed-save, which loses the saved memory",
+) -> BlockedError:
+    what = "has a managed save, from which its next start would take the old devices"
+    return BlockedError("state.managed-save", what, hint=hint)
+
+
+def _is_busy(job: str) -> BlockedError:
+    return BlockedError("state.job", f"is busy: {job}", hint="run virtfix again when that is over")
 
 
 def _define(
@@ -154,7 +161,7 @@ def _define(
     """
     facts: dict[str, Any] = {"uri": store.uri, "uuid": uuid, "name": meant.name}
     digests = {"before": digest(old.xml), "after": digest(meant.result)}
-    was = {"backup": journal.keep(uuid, old.xml), "saved": old.managed_save, "transient": old.transient}
+    was = {"backup": journal.keep(uuid, old.xml), "transient": old.transient}
     journal.write(PLANNED, {**facts, **digests, **was, **kept})
     if written_by_libvirt:
         _carry_out(
@@ -167,19 +174,26 @@ def _define(
             journal,
             facts,
             lambda: replace(store, journal, uuid, old, meant.result, written_by_libvirt=False),
+            keep=True,
         )
 
 
-def _carry_out(journal: Journal, facts: dict[str, Any], act: Callable[[], bytes]) -> None:
-    """Do what was written down as planned, and write down what became of it. Raises VirtfixError."""
+def _carry_out(
+    journal: Journal, facts: dict[str, Any], act: Callable[[], bytes], *, keep: bool = False
+) -> None:
+    """Do what was written down as planned, and write down what became of it. Raises VirtfixError.
+
+    ``keep`` stores what is in force then: libvirt has filled it up.
+    """
     try:
         now = act()
     except VirtfixError as error:
         journal.write(outcome(error), {**facts, "code": error.code, "reason": str(error)})
         raise
     try:
+        kept = {"result": journal.keep(facts["uuid"], now)} if keep else {}
         # Where the machine dies before it is on disk, resume finds the new definition in force and writes it again.
-        journal.write(DEFINED, {**facts, "now": digest(now)}, wait=False)
+        journal.write(DEFINED, {**facts, "now": digest(now), **kept}, wait=False)
     except VirtfixError as error:
         raise VirtfixError(
             "apply.unwritten",
@@ -205,7 +219,7 @@ def define_new(store: DomainStore, journal: Journal, meant: Meant, allowed: Allo
     result = Result(
         Status.CHANGED, store.uri, uuid, meant.name, devices=meant.devices, unresolved=len(meant.unresolved)
     )
-    _refuse_unresolved(meant, allowed)
+    _refuse_unready(meant, allowed)
     assert uuid, "whoever reads the file gives it one"
     old = old_xml(store, uuid)
     state = ready(store, uuid, allowed) if old else State()
@@ -277,8 +291,10 @@ def replace(
         put_back(store, uuid, old)
         raise _refused(error) from error
     if wrong:
-        journal.keep(uuid, got)  # it may be somebody's edit of this instant
-        put_back(store, uuid, old)
+        try:
+            journal.keep(uuid, got)  # it may be somebody's edit of this instant
+        finally:
+            put_back(store, uuid, old)
         raise VirtfixError(
             "apply.differs",
             f"libvirt took something else than was meant: {'; '.join(wrong[:4])}",
@@ -302,8 +318,14 @@ def _refused(error: VirtfixError) -> VirtfixError:
 
 
 def _check_unchanged(store: DomainStore, uuid: str, old: Old) -> None:
+    """Look once more at what was seen before the plan. Raises BlockedError."""
     if old.xml:
         check_digest(store.xml(uuid), digest(old.xml))
+        state = store.state(uuid)
+        if state.job:
+            raise _is_busy(state.job)
+        if state.managed_save and not old.managed_save:
+            raise is_saved()
     elif old_xml(store, uuid):
         raise BlockedError("apply.stale", "was defined by somebody else meanwhile", hint="plan it again")
 
@@ -366,7 +388,7 @@ def ready(store: DomainStore, uuid: str, allowed: Allowed) -> State:
             return state
         if left:
             time.sleep(_PAUSE)
-    raise BlockedError("state.job", f"is busy: {state.job}", hint="run virtfix again when that is over")
+    raise _is_busy(state.job)
 
 
 def check_digest(data: bytes, planned: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from fixer.domain.devices import format_address
+from fixer.domain.devices import format_address, is_kept_alias
 from fixer.domain.model import read_domain
 
 if TYPE_CHECKING:
@@ -20,22 +20,25 @@ _ADDED = frozenset({"watchdog[itco]"})
 # What libvirt from 8.6 on writes beside firmware='efi' when it chooses the image (qemuFirmwareFillDomain).
 _CHOSEN = frozenset({"loader", "nvram", "firmware"})
 
+# libvirt puts these in an order of its own (virDomainDiskInsert, virDomainControllerInsert).
+_SORTED = frozenset({"disk", "controller"})
+
 Form = tuple[str, tuple[tuple[str, str], ...], str, tuple["Form", ...]]
 
 # What libvirt fills in by itself where it is not stated: places and aliases of devices, chassis and port of a
-# PCI controller (virDomainControllerDefFormat). Places are compared by themselves.
-_FILLED = frozenset({"address", "alias"})
-_FILLED_IN_PCI_CONTROLLERS = frozenset({"address", "alias", "target", "model"})
+# PCI controller (virDomainControllerDefFormat). Places on PCI are compared by themselves.
+_FILLED = ("address", "alias")
+_FILLED_IN_PCI_CONTROLLERS = ("address", "alias", "target", "model")
 
 
 def differences(ours: Domain, got: bytes) -> list[str]:
     """Return what of the domain that was meant libvirt did not take, a phrase each; both are inactive XML."""
     theirs = read_domain(got)
     found = list(_places(ours, theirs)) + list(_devices(ours, theirs))
-    for name, left, right in _parts(ours.root, theirs.root):
-        if left != right:
-            found.append(f"<{name}> differs")
-    return found
+    if _attributes(ours.root) != _attributes(theirs.root):
+        found.append("<domain> has other attributes")
+    parts = dict.fromkeys((*_parts(ours.root, theirs.root), *_other_devices(ours, theirs)))
+    return found + [f"<{name}> differs" for name in parts]
 
 
 def misplaced(ours: Domain, got: bytes) -> list[str]:
@@ -87,28 +90,69 @@ def _devices(ours: Domain, theirs: Domain) -> Iterator[str]:
             continue
         if device.node.raw == other.node.raw:
             continue
-        filled = _FILLED_IN_PCI_CONTROLLERS if _is_pci_controller(device) else _FILLED
+        filled = _filled(device)
         if _form(device.node, filled) != _form(other.node, filled):
             yield f"{key} differs"
     extra = [key for key in theirs.by_key if key not in ours.by_key and key not in _ADDED]
     if extra:
         yield f"{', '.join(extra)} appeared"
+    rows = _rows(theirs)
+    for tag, keys in _rows(ours).items():
+        now = [key for key in rows.get(tag, ()) if key in ours.by_key]
+        if now != [key for key in keys if key in theirs.by_key]:
+            yield f"the order of <{tag}> differs"
 
 
-def _is_pci_controller(device: Device) -> bool:
-    return device.tag == "controller" and device.type == "pci"
+def _rows(domain: Domain) -> dict[str, list[str]]:
+    """Return the keys of the devices of each tag whose order libvirt keeps: by it a machine starts from them."""
+    found: dict[str, list[str]] = {}
+    for device in domain.devices:
+        if device.tag not in _SORTED and device.node is not None:
+            found.setdefault(device.tag, []).append(device.key)
+    return found
 
 
-def _parts(ours: Node, theirs: Node) -> Iterator[tuple[str, object, object]]:
-    """Yield what is beside the devices, by name."""
+def _filled(device: Device) -> frozenset[str]:
+    """Return the children that say no more than where a device is, or that libvirt fills in."""
+    assert device.node is not None
+    stated = {child.name for child in device.node.children}
+    names = _FILLED_IN_PCI_CONTROLLERS if (device.tag, device.type) == ("controller", "pci") else _FILLED
+    left_out = {name for name in names if name not in stated}
+    if device.address_node is not None:
+        left_out.add("address")
+    if not is_kept_alias(device.alias):
+        left_out.add("alias")
+    return frozenset(left_out)
+
+
+def _other_devices(ours: Domain, theirs: Domain) -> Iterator[str]:
+    """Yield the names of what stands among the devices and is none that virtfix knows: graphics, emulator, ..."""
+    left, right = _unknown(ours), _unknown(theirs)
+    for name in {**left, **right}:
+        if left.get(name) != right.get(name):
+            yield name
+
+
+def _unknown(domain: Domain) -> dict[str, list[Form]]:
+    known = {device.node for device in domain.devices if device.node is not None}
+    found: dict[str, list[Form]] = {}
+    for holder in domain.root.findall("devices"):
+        for child in holder.children:
+            if child not in known:
+                found.setdefault(child.name, []).append(_form(child, frozenset({"alias"})))
+    return found
+
+
+def _parts(ours: Node, theirs: Node) -> Iterator[str]:
+    """Yield the names of what differs beside the devices."""
     same = {child.raw for child in ours.children} & {child.raw for child in theirs.children}
     os_node = ours.find("os")
     chosen = os_node is not None and os_node.attrs.get("firmware") == "efi" and os_node.find("loader") is None
     left_out = {"os": _CHOSEN} if chosen else {}
     left, right = _by_name(ours, same, left_out), _by_name(theirs, same, left_out)
     for name in {**left, **right}:
-        if name != "devices":
-            yield name, left.get(name), right.get(name)
+        if name != "devices" and left.get(name) != right.get(name):
+            yield name
 
 
 def _by_name(
@@ -124,10 +168,14 @@ def _by_name(
 
 
 def _form(node: Node, left_out: frozenset[str]) -> Form:
-    """Return an element apart from quotes, order, white space and prefixes."""
-    attrs = tuple(sorted((name, value) for name, value in node.attrs.items() if not name.startswith("xmlns")))
+    """Return an element apart from quotes, white space, prefixes, and the order of elements of different names."""
+    attrs = _attributes(node)
     inside = (_form(child, frozenset()) for child in node.children if child.name not in left_out)
-    return _local(node.name), attrs, node.text, tuple(sorted(inside))
+    return _local(node.name), attrs, node.text, tuple(sorted(inside, key=lambda form: form[0]))
+
+
+def _attributes(node: Node) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, value) for name, value in node.attrs.items() if not name.startswith("xmlns")))
 
 
 def _local(name: str) -> str:

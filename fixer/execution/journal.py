@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 _STATED = ("uri", "uuid", "name", "before", "after", "backup", "edits")
 _OPTIONAL: dict[str, str | bool] = {
     "meant": "",
-    "saved": False,
     "transient": False,
     "now": "",
+    "result": "",
     "reason": "",
 }
 # ``left``: the old definition is in force, that was made sure of. ``unknown``: nobody could make sure of anything.
@@ -42,10 +42,10 @@ class Entry(NamedTuple):
     backup: str
     edits: list[dict[str, Any]]
     meant: str = ""  # name of the XML that was meant, where it is not what the edits make of the old one
-    saved: bool = False  # a managed save was to be removed, as its owner had allowed
     transient: bool = False  # libvirt had no definition of it, only the running domain
     event: str = PLANNED
     now: str = ""
+    result: str = ""  # name of the XML that was in force afterwards, where libvirt had filled it up
     reason: str = ""
 
     @property
@@ -55,7 +55,7 @@ class Entry(NamedTuple):
 
 
 def read_events(data: bytes) -> list[dict[str, Any]]:
-    """Return the events of a journal; a last line that was cut off by the end of its writer is left out."""
+    """Return the events of a journal; what is no whole event, as a line whose writer was killed, is left out."""
     events = []
     for line in data.split(b"\n"):
         try:
@@ -76,19 +76,39 @@ def _is_whole(event: dict[str, Any]) -> bool:
     return right and (kind != PLANNED or isinstance(event.get("edits"), list))
 
 
+def orphans(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return an event for each domain that the journal speaks of without having told what was planned.
+
+    That line was there, since it is on disk before anything else happens: the journal was damaged since.
+    """
+    planned: set[tuple[str, str]] = set()
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for event in events:
+        if event["event"] == PLANNED:
+            planned.add((event["uri"], event["uuid"]))
+        elif event["event"] in {DEFINED, LEFT, RESTORED, UNKNOWN}:
+            key = event["uri"], event["uuid"]
+            if key not in planned:
+                found[key] = event
+    return list(found.values())
+
+
 def entries(events: Iterable[dict[str, Any]]) -> dict[tuple[str, str], Entry]:
     """Return what became of each domain, by URI and UUID, the last word in force."""
     found: dict[tuple[str, str], Entry] = {}
     for event in events:
         kind = event["event"]
         if kind == PLANNED:
-            optional = {key: event[key] for key in ("meant", "saved", "transient") if key in event}
+            optional = {key: event[key] for key in ("meant", "transient") if key in event}
             entry = Entry(**{key: event[key] for key in _STATED}, **optional)
             found[entry.uri, entry.uuid] = entry
         elif kind in {DEFINED, LEFT, RESTORED, UNKNOWN}:
             key = event["uri"], event["uuid"]
             if key in found:
                 found[key] = found[key]._replace(
-                    event=kind, now=event.get("now", ""), reason=event.get("reason", "")
+                    event=kind,
+                    now=event.get("now", ""),
+                    result=event.get("result", ""),
+                    reason=event.get("reason", ""),
                 )
     return found

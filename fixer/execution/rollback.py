@@ -17,6 +17,7 @@ from fixer.execution.apply import (
     Old,
     Result,
     Status,
+    is_saved,
     not_done,
     notes,
     old_xml,
@@ -45,29 +46,30 @@ def restore(
     *,
     force: bool,
     keep: Callable[[bytes], object],
-    meant: bytes = b"",
+    result: bytes = b"",
 ) -> Result:
     """Put back the definition that a run replaced; refuse where the domain was changed since, unless ``force``.
 
-    ``keep`` stores what is replaced by that. An empty ``before`` stands for a domain that was not there. ``meant`` is
-    the XML that was meant, where it is not what the edits make of ``before``.
+    ``keep`` stores what is replaced by that. An empty ``before`` stands for a domain that was not there.
+    ``result`` is the XML that the run left behind, where the journal names it.
     """
     base = Result(Status.UNCHANGED, store.uri, entry.uuid, entry.name)
     old = Old(before, transient=entry.transient)
     try:
+        _check_stored(before, entry.before, entry.backup)
         current = old_xml(store, entry.uuid)
         state = ready(store, entry.uuid, _ANY) if current else State()
         there = not (current and state.persistent) if entry.transient else current == before
         if not there:
             if not force:
-                _refuse_changed(current, entry, before, meant)
+                _refuse_changed(current, entry, before, result)
                 _refuse_state(state, entry, before)
             if current:
                 keep(current)
             if old_xml(store, entry.uuid) != current:
                 raise BlockedError("apply.stale", "is being changed by somebody else", hint="try again")
             current = put_back(store, entry.uuid, old)
-        _note(journal, RESTORED, entry, digest(current))
+        _note(journal, RESTORED, entry, now=digest(current))
     except VirtfixError as error:
         return not_done(base, error)
     if there:
@@ -116,46 +118,63 @@ def finish(store: DomainStore, journal: Journal, entry: Entry, before: bytes, me
     base = Result(Status.UNCHANGED, store.uri, entry.uuid, entry.name)
     begun = False
     try:
+        _check_stored(before, entry.before, entry.backup)
+        if meant:
+            _check_stored(meant, entry.after, entry.meant)
         current = old_xml(store, entry.uuid)
         state = ready(store, entry.uuid, _ANY) if current else State()
         stated, meant = bool(meant), meant or _meant(entry, before)
+        if state.managed_save:
+            # Whatever the run was allowed: nobody knows whether it is the save that was there then.
+            raise is_saved(hint=_SAVED_HINT)
         if current == before:
-            _refuse_saved(state, entry)
             begun = True
             old = Old.of(current, state)
             current = replace(store, journal, entry.uuid, old, meant, written_by_libvirt=not stated)
+            now = {
+                "now": digest(current),
+                **({"result": journal.keep(entry.uuid, current)} if stated else {}),
+            }
         else:
             _refuse_other(meant, current, written_by_libvirt=not stated)
-            if state.managed_save and entry.saved:
-                store.remove_managed_save(entry.uuid)
-        _note(journal, DEFINED, entry, digest(current))
+            # What libvirt filled up in stated XML can not be told from what its owner changed since.
+            now = {} if stated else {"now": digest(current)}
+        _note(journal, DEFINED, entry, **now)
     except VirtfixError as error:
         # What is not begun stays open: it can be finished when what stands in its way is gone.
         if begun and error.code.startswith("apply."):
-            _note(journal, outcome(error), entry, "", error)
+            _note(journal, outcome(error), entry, code=error.code, reason=str(error))
         return not_done(base, error)
     return base._replace(
         status=Status.CHANGED, pending_restart=state.active, devices=len(entry.edits), notes=notes(state)
     )
 
 
-def _refuse_saved(state: State, entry: Entry) -> None:
-    if state.managed_save and not entry.saved:
-        raise BlockedError(
-            "state.managed-save",
-            "has a managed save, from which its next start would take the old devices",
-            hint="start it and shut it down, then resume again",
-        )
+_SAVED_HINT = (
+    "start it and shut it down, or give its memory up: virsh managedsave-remove; then virtfix resume again"
+)
 
 
-def _refuse_changed(current: bytes, entry: Entry, before: bytes, meant: bytes) -> None:
-    if _is_ours(current, entry, before, meant):
+def _check_stored(stored: bytes, planned: str, name: str) -> None:
+    """Raise VirtfixError ``run.broken`` where stored XML is not what the journal says."""
+    if digest(stored) != planned:
+        raise VirtfixError("run.broken", "the stored XML is not the one of the run", where=name)
+
+
+def _refuse_changed(current: bytes, entry: Entry, before: bytes, result: bytes) -> None:
+    if _is_ours(current, entry, before, result):
         return
     if not current:
         raise BlockedError(
             "rollback.gone", "is not there any more", hint="--force defines it again as it was"
         )
     was, now = (entry.now or entry.after)[:23], digest(current)[:23]
+    if entry.meant and not entry.now:
+        raise BlockedError(
+            "rollback.unknown",
+            "may have been changed since: its run was cut off before it could look at what libvirt had made",
+            hint="--force puts the old definition back, and what may have been changed since is lost",
+        )
     raise BlockedError(
         "rollback.changed",
         f"was changed since: it was left as {was}, it is {now}",
@@ -177,22 +196,22 @@ def _refuse_other(meant: bytes, current: bytes, *, written_by_libvirt: bool) -> 
         )
 
 
-def _is_ours(current: bytes, entry: Entry, before: bytes, meant: bytes) -> bool:
-    """Whether the definition is the one that the run left behind."""
+def _is_ours(current: bytes, entry: Entry, before: bytes, result: bytes) -> bool:
+    """Whether the definition is the one that the run left behind, be it in other words.
+
+    libvirt finds other words when it reads its own files again, and with each version.
+    """
     if not current:
         return False
-    if entry.now:
-        return digest(current) == entry.now
-    # The run was cut off before it could read back what it had defined.
-    if meant:
-        return not misplaced(read_domain(meant), current)
-    return not differences(read_domain(_meant(entry, before)), current)
+    if entry.now and digest(current) == entry.now:
+        return True
+    if entry.meant and not result:  # libvirt has filled it up, and nobody knows with what
+        return False
+    return not differences(read_domain(result or _meant(entry, before)), current)
 
 
 def _meant(entry: Entry, before: bytes) -> bytes:
     """Return the XML that the run meant to define, made again from the old XML and the edits."""
-    if digest(before) != entry.before:
-        raise VirtfixError("run.broken", "the stored XML is not the one of the run", where=entry.backup)
     domain = read_domain(before)
     try:
         edits = tuple(decode_edit(edit) for edit in entry.edits)
@@ -202,6 +221,5 @@ def _meant(entry: Entry, before: bytes) -> bytes:
     return domain.document.encode(source)
 
 
-def _note(journal: Journal, event: str, entry: Entry, now: str, error: VirtfixError | None = None) -> None:
-    facts = {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, "now": now}
-    journal.write(event, facts | ({"code": error.code, "reason": str(error)} if error is not None else {}))
+def _note(journal: Journal, event: str, entry: Entry, **more: str) -> None:
+    journal.write(event, {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, **more})

@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.domain.redaction import redact
+from fixer.domain.writing import apply_splices
 from fixer.errors import printable
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def unified(plan: Plan, name: str) -> bytes:
     """
     if not plan.splices:
         return b""
-    lines, found = regions(plan.domain.document.source, plan.splices)
+    source = plan.domain.document.source
+    lines, found = regions(source, plan.splices)
+    lines, found = _without_secrets(source, apply_splices(source, plan.splices), lines, found)
     title = printable(name).encode()
     if b" " in title:
         title += b"\t"  # GNU patch ends a name at the first blank otherwise
@@ -87,7 +90,23 @@ def unified(plan: Plan, name: str) -> bytes:
     shift = 0
     for group in _groups(found):
         shift = _hunk(out, lines, group, shift)
-    return redact(b"".join(out).decode("utf-8")).encode()
+    return b"".join(out)
+
+
+def _without_secrets(
+    old: bytes, new: bytes, lines: list[bytes], found: list[Region]
+) -> tuple[list[bytes], list[Region]]:
+    """Return the lines and regions as they may be shown: a secret is seen in the whole text, not in a hunk of it."""
+    shown, result = redact(old.decode("utf-8")).encode(), redact(new.decode("utf-8")).encode()
+    if shown == old and result == new:
+        return lines, found
+    after = _lines(result)
+    marked, shift = [], 0
+    for region in found:
+        at = region.start + shift
+        marked.append(region._replace(new=after[at : at + len(region.new)]))
+        shift += len(region.new) - (region.end - region.start)
+    return _lines(shown), marked
 
 
 def _groups(found: list[Region]) -> list[list[Region]]:

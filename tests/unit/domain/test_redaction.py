@@ -22,7 +22,12 @@ from fixer.domain.redaction import MARK, redact
         """<qemu:arg value='{"private-key": "hunter2"}'/>""",
         "<q:arg value='token=hunter2'/>",
         "<qemu:arg value='hunter2hunter2hunter2hunter2hunter2abc'/>",
+        "<source protocol='https' name='x?a=1&amp;token=hunter2&amp;b=2'/>",
+        "<source protocol='https' name='x' query='access_key=hunter2'/>",
         "<my:password>hunter2</my:password>",
+        "<my:password>\n  hunter2\n</my:password>",
+        "<cookies><cookie name='sess'>hunter2</cookie></cookies>",
+        "<qemu:arg value='driver=https,file.cookie=hunter2'/>",
         "<app:apiToken kind='x'>hunter2</app:apiToken>",
         "-    <graphics passwd='hunter2'>\n+    <graphics passwd='hunter2' x='y'>",
     ],
@@ -30,6 +35,7 @@ from fixer.domain.redaction import MARK, redact
 def test_secrets_are_marked(text: str) -> None:
     marked = redact(text)
     assert "hunter2" not in marked
+    assert marked.count("\n") == text.count("\n"), "lines stay lines"
     assert MARK in marked
 
 
@@ -38,6 +44,8 @@ def test_secrets_are_marked(text: str) -> None:
     [
         "<disk type='network'><auth username='libvirt'><secret type='ceph' usage='pool'/></auth></disk>",
         "<encryption format='luks'><secret type='passphrase' uuid='c2f0b4d5-9a0e-4b6e-8c11-0d9a3c5e7f10'/></encryption>",
+        "<encryption>\n  <secret type='passphrase' uuid='c2f0b4d5-9a0e-4b6e-8c11-0d9a3c5e7f10'/>\n</encryption>",
+        "<cookies>\n  <cookie name='a'/>\n</cookies>",
         "<input type='keyboard' bus='virtio'/>",
         "<graphics type='vnc' port='-1' autoport='yes' keymap='de'/>",
         "<qemu:arg value='-global'/><qemu:arg value='virtio-blk-pci.disable-legacy=off'/>",

@@ -44,6 +44,11 @@ def test_the_same_in_other_words(got: str) -> None:
             "interface[52:54:00:6a:1e:0c] differs",
         ),
         (changed("machine='pc-q35-6.2'", "machine='pc-q35-7.2'"), "<os> differs"),
+        (changed("<domain type='kvm'", "<domain type='qemu'"), "<domain> has other attributes"),
+        (changed("unit='1'/>", "unit='2'/>"), "differs"),
+        (changed("<emulator>/usr/bin/qemu-system-x86_64</emulator>", ""), "<emulator> differs"),
+        (changed("<graphics type='spice'", "<graphics type='spice' passwd='x'"), "<graphics> differs"),
+        (changed("<channel type='spicevmc'>", "<channel type='pty'>"), "<channel> differs"),
         (
             changed("<memballoon model='virtio'>", "<memballoon model='none'/><memballoon model='virtio'>"),
             "memballoon",

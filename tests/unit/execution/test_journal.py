@@ -42,7 +42,7 @@ def test_foreign_lines_are_left_out() -> None:
         {"event": "planned", "uri": "u"},
         {**PLANNED, "edits": {}},
         {**PLANNED, "name": 1},
-        {**PLANNED, "saved": "yes"},
+        {**PLANNED, "transient": "yes"},
         {"event": ["planned"]},
         {"event": "defined", "uuid": "1"},
         {"event": "restored-from", "uri": "u", "uuid": "1"},

@@ -241,3 +241,57 @@ def test_a_comment_that_looks_like_a_header_keeps_its_colour() -> None:
     """A removed line ``-- x`` prints as ``--- x``; it is a change all the same."""
     diff = made(b"-- x\ny\n", (0, 1, b"+"))
     assert "\x1b[31m--- x\x1b[0m" in for_terminal(diff, color=True)
+
+
+# --- Secrets ------------------------------------------------------------------------------------------
+
+_DISKS = """<domain type='kvm'>
+  <name>vm</name>
+  <os><type machine='pc-q35-6.2'>hvm</type></os>
+  <devices>
+    <disk type='network'>
+      <source protocol='https' name='a'>
+        <cookies>
+          <cookie name='sess'>SECRETONE</cookie>
+        </cookies>
+      </source>
+      <target dev='vda' bus='virtio'/>
+      <encryption format='luks'>
+        <secret type='passphrase' uuid='b23d8b7b-1b2d-4b61-a1b7-9a4c0b7f0002'/>
+      </encryption>
+      <address type='pci' domain='0x0000' bus='0x01' slot='0x00' function='0x0'/>
+    </disk>
+    <disk type='file'>
+      <target dev='vdb' bus='virtio'/>
+      <encryption format='luks'>
+        <secret type='passphrase' uuid='b23d8b7b-1b2d-4b61-a1b7-9a4c0b7f0003'/>
+      </encryption>
+      <address type='pci' domain='0x0000' bus='0x02' slot='0x00' function='0x0'/>
+    </disk>
+    <memballoon model='none'/>
+  </devices>
+  <metadata>
+    <my:private-key xmlns:my='x'>
+      SECRETTWO
+      SECRETTWO
+    </my:private-key>
+  </metadata>
+</domain>
+"""
+
+
+@pytest.mark.parametrize("strategy", ["integrated", "transitional", "override", "bridge"])
+def test_a_reference_to_a_secret_is_none_and_hunks_stay_whole(strategy: str) -> None:
+    """<secret/> of libvirt names a secret and holds none: nothing up to the next end tag is one."""
+    made_of = plan(_DISKS, "rhel6.9", strategy=strategy)
+    hidden = unified(made_of, "vm.xml")
+    assert b"SECRET" not in hidden
+    old = _DISKS.replace("SECRETONE", "[secret]").replace(
+        "\n      SECRETTWO\n      SECRETTWO\n    <", "[secret]\n\n\n<"
+    )
+    new = made_of.result.decode()
+    new = new.replace("SECRETONE", "[secret]").replace(
+        "\n      SECRETTWO\n      SECRETTWO\n    <", "[secret]\n\n\n<"
+    )
+    assert applied(old.encode(), hidden) == new.encode()
+    assert b"uuid='b23d8b7b" in hidden or strategy in {"override", "bridge"}
