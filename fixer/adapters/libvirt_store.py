@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+# Seconds between questions to a host whether it is there, and how many may stay without an answer: as libvirtd's own
+# (keepalive_interval, keepalive_count; src/remote/libvirtd.conf.in).
+_ASKED_EACH, _UNANSWERED = 5, 5
 _KEEPS_TPM = 8_009_000  # libvirt 8.9.0 (include/libvirt/libvirt-domain.h)
 _HANDLES = 64  # domains that are under way at once, and some more
 
@@ -47,6 +50,8 @@ class LibvirtStore:
         opener = self._libvirt.open if writable else self._libvirt.openReadOnly
         try:
             self._connection = opener(uri)
+            if not is_local(str(self._connection.getURI())):
+                self._watch()
             # Left to the interpreter's end, libvirt's own module would be gone before it.
             atexit.register(self.close)
             self.uri = str(self._connection.getURI())
@@ -57,6 +62,13 @@ class LibvirtStore:
                 where=uri or "libvirt",
                 hint="check the URI (--connect, LIBVIRT_DEFAULT_URI) and that its daemon runs",
             ) from None
+
+    def _watch(self) -> None:
+        """Notice that a host is gone, also where the network does not tell: without it a call never comes back."""
+        with contextlib.suppress(
+            self._libvirt.libvirtError
+        ):  # a driver of its own, as esx, has no such thing
+            self._connection.setKeepAlive(_ASKED_EACH, _UNANSWERED)
 
     @property
     def connection(self) -> Any:
@@ -364,8 +376,9 @@ _events: list[threading.Thread] = []
 
 
 def _start_events(libvirt: Any, uri: str | None) -> None:
-    """Run libvirt's event loop, without which the embedded driver answers nothing."""
-    if _events or "/embed" not in (uri or ""):
+    """Run libvirt's event loop, without which the embedded driver answers nothing, and no network is watched."""
+    uri = uri or os.environ.get("LIBVIRT_DEFAULT_URI", "")
+    if _events or not uri or (is_local(uri) and "/embed" not in uri):
         return
     libvirt.virEventRegisterDefaultImpl()
     thread = threading.Thread(target=_run_events, args=(libvirt,), name="libvirt-events", daemon=True)

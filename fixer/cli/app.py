@@ -342,7 +342,17 @@ def apply(
         from fixer.cli import apply as command  # noqa: PLC0415
 
         target = command.Target(output_dir, backup_suffix, force, strict, validate)
+        from fixer.cli.saved import is_plan  # noqa: PLC0415
+
         paths = list(expand(files, recursive=recursive))
+        plans = [path for path in paths if is_plan(path)]
+        if plans:
+            raise VirtfixError(
+                "usage.target",
+                "is a saved plan, which is carried out on a connection, not written to files",
+                where=plans[0],
+                hint="leave --output-dir and --in-place out",
+            )
         raise typer.Exit(command.run(paths, wanted, target, jobs=jobs, detailed=detailed_exitcode))
     if remove_managed_save and (every or not domain or any("*" in name for name in domain)):
         raise VirtfixError(

@@ -74,15 +74,19 @@ def run(paths: Sequence[str], settings: Settings, wishes: Wishes, *, detailed: b
     return carry_out(jobs, settings, wishes, detailed=detailed)
 
 
-def carry_out(jobs: list[Job], settings: Settings, wishes: Wishes, *, detailed: bool) -> Exit:
+def carry_out(
+    jobs: list[Job], settings: Settings, wishes: Wishes, *, detailed: bool, unplanned: Sequence[Result] = ()
+) -> Exit:
+    """Show, ask, redefine, tell; ``unplanned`` are results of what has no plan."""
     jobs = [job for job in jobs if not any(glob(pattern, job.target.name) for pattern in wishes.exclude)]
     jobs = _each_once(jobs)
     if wishes.limit:
         jobs = jobs[: wishes.limit]
     state = state_dir(wishes.state)
-    failed: list[Result] = []
+    failed = list(unplanned)
     if not wishes.yes:
-        jobs, failed = _asked(jobs, wishes)
+        jobs, more = _asked(jobs, wishes)
+        failed += more
         if not jobs:
             return Exit.ERROR if failed else Exit.DONE
     with state.locked("virtfix apply", wishes.wait):

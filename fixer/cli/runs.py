@@ -14,6 +14,7 @@ from fixer.cli.redefine import Wishes, carefully, report
 from fixer.cli.saved import job_of
 from fixer.cli.sources import DomainRef
 from fixer.cli.wiring import Settings, build_request, state_dir
+from fixer.domain.document import digest
 from fixer.errors import VirtfixError, printable
 from fixer.execution.apply import Allowed, Result, Status, Target, apply_one, not_done
 from fixer.execution.journal import (
@@ -58,7 +59,10 @@ def history(run: str, state: str, form: str) -> Exit:
             sys.stdout.write(
                 f"{_word(entry):<9}  {printable(entry.name)}  {entry.uuid}  {printable(entry.uri)}{told}\n"
             )
-            sys.stdout.write(f"{'':<9}  old XML: {printable(str(found.folder / entry.backup))}\n")
+            old = (
+                str(found.folder / entry.backup) if entry.before != digest(b"") else "none, it was not there"
+            )
+            sys.stdout.write(f"{'':<9}  old XML: {printable(old)}\n")
         for event in put_back:
             uri, uuid, name, source = (printable(str(event[key])) for key in _PUT_BACK)
             sys.stdout.write(f"{'put back':<9}  {name}  {uuid}  {uri}; as before run {source}\n")
@@ -193,13 +197,16 @@ def _of_run(run: Run, domain: str) -> list[tuple[Run, Entry]]:
 
 
 def _latest(place: Any, domain: str) -> tuple[Run, Entry]:
+    undone = ""
     for name in reversed(place.runs()):
         run = place.find(name)
-        found = [
+        known = [
             entry
             for entry in entries(read_events(run.journal())).values()
-            if _is_called(entry, domain) and entry.event not in {LEFT, RESTORED}
+            if _is_called(entry, domain) and entry.event != LEFT
         ]
+        undone = undone or (run.id if known else "")
+        found = [entry for entry in known if entry.event != RESTORED]
         if len(found) > 1:
             told = ", ".join(f"{entry.uuid} on {printable(entry.uri)}" for entry in found[:4])
             raise VirtfixError(
@@ -209,9 +216,12 @@ def _latest(place: Any, domain: str) -> tuple[Run, Entry]:
             )
         if found:
             return run, found[0]
+    title = printable(domain, 80)
     raise VirtfixError(
         "rollback.nothing",
-        f"no run changed the domain '{printable(domain, 80)}'",
+        f"all changes of the domain '{title}' are undone; the last was of run {undone}"
+        if undone
+        else f"no run changed the domain '{title}'",
         hint="virtfix history lists the runs",
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,9 @@ from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError, printable
 from fixer.execution.apply import Result, Status, Target, check_digest, define_new, not_done
 from fixer.execution.meant import Meant
-from fixer.planning.replay import check_saved, no_plan, replay
+from fixer.findings import Skip
+from fixer.planning.plan import untouched
+from fixer.planning.replay import check_saved, guest_of, no_plan, replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,17 +54,20 @@ def check_kinds(paths: Sequence[str]) -> None:
 
 def run_plans(paths: Sequence[str], settings: Settings, wishes: Wishes, *, detailed: bool) -> Exit:
     """Carry saved plans out; nothing is planned anew. Raises VirtfixError before anything is changed."""
-    jobs = [job for path in paths for job in _jobs(path, settings)]
-    return redefine.carry_out(jobs, settings, wishes, detailed=detailed)
+    found = [job for path in paths for job in _jobs(path, settings)]
+    jobs = [job for job in found if isinstance(job, Job)]
+    unplanned = [result for result in found if isinstance(result, Result)]
+    return redefine.carry_out(jobs, settings, wishes, detailed=detailed, unplanned=unplanned)
 
 
-def _jobs(path: str, settings: Settings) -> Iterator[Job]:
+def _jobs(path: str, settings: Settings) -> Iterator[Job | Result]:
+    """Yield what to carry out, and a result for each domain that could not be planned."""
     try:
         value = json.loads(read_input(path, _MAX_PLAN))
         # No plan at all is no saved plan either.
         for saved in value if isinstance(value, list) and value else [value]:
             if isinstance(saved, dict) and saved.get("status") == "error":
-                sys.stderr.write(f"virtfix: {path}: {_name_of(saved)}: could not be planned, is left out\n")
+                yield _unplanned(saved, settings)
                 continue
             yield job_of(check_saved(saved), _holder(saved["domain"]["uuid"], settings))
     except RecursionError:
@@ -79,8 +83,12 @@ def _jobs(path: str, settings: Settings) -> Iterator[Job]:
         raise (error if error.code.startswith(("file.", "libvirt.")) else error.at(path)) from None
 
 
-def _name_of(saved: dict[str, Any]) -> str:
-    return printable(str(saved.get("source", "")), 200)
+def _unplanned(saved: dict[str, Any], settings: Settings) -> Result:
+    uri = sources.store((settings.connections or (settings.connect,))[0], writable=True).uri
+    error, source = saved.get("error"), saved.get("source")
+    why = str(error.get("summary", "")) if isinstance(error, dict) else ""
+    reason = f"could not be planned: {why}" if why else "could not be planned"
+    return Result(Status.FAILED, uri, "", str(source or ""), "plan.missing", reason)
 
 
 def _holder(uuid: str, settings: Settings) -> str | None:
@@ -96,17 +104,22 @@ def _holder(uuid: str, settings: Settings) -> str | None:
 def job_of(saved: dict[str, Any], uri: str | None) -> Job:
     """Return the job that carries a saved plan out."""
     uuid, name = saved["domain"]["uuid"], saved["domain"]["name"]
-    planned = saved["digest"]["before"]
+    planned, after = saved["digest"]["before"], saved["digest"]["after"]
 
     def make(data: bytes) -> Plan:
         base = data
         if digest(data) != planned:
             # A plan that was made by a reader was made from the XML that readers get, which lacks passwords.
-            base = sources.store(uri, writable=True).public_xml(uuid)
+            base = _public(uuid, uri)
             if digest(base) != planned:
+                if after in {digest(data), digest(base)}:
+                    return untouched(
+                        read_domain(data), guest_of(saved), Skip("domain", "is as planned already")
+                    )
                 check_digest(data, planned)
         plan = replay(data, saved)
-        if digest(plan.result if base is data else replay(base, saved).result) != saved["digest"]["after"]:
+        result = plan.result if base is data else replay(base, saved).result
+        if digest(result) != after or plan.domain.name != name:
             raise VirtfixError(
                 "plan.edited",
                 "the plan was changed since it was made",
@@ -115,6 +128,10 @@ def job_of(saved: dict[str, Any], uri: str | None) -> Job:
         return plan
 
     return Job(DomainRef.of(name, uuid, uri), Target(uuid, name), make, saved)
+
+
+def _public(uuid: str, uri: str | None) -> bytes:
+    return sources.store(uri, writable=True).public_xml(uuid)
 
 
 def run_files(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Standing(NamedTuple):
-    """How a domain stands: right, pending restart, to change, came back, unknown guest, not judged, or error."""
+    """How a domain stands: right, pending restart, to change, came back, unresolved, unknown guest, or error."""
 
     uri: str
     uuid: str
@@ -33,7 +33,7 @@ class Standing(NamedTuple):
 
 
 def run(paths: Sequence[str], settings: Settings, form: str, state: str, *, detailed: bool) -> Exit:
-    """Tell how each domain stands. Exit code 3 of ``detailed``: something is to change or to restart."""
+    """Tell how each domain stands. Exit codes of ``detailed``: 3 to change or to restart, 4 unresolved or unknown."""
     request = build_request(settings)
     known = _known(state)
 
@@ -55,6 +55,8 @@ def run(paths: Sequence[str], settings: Settings, form: str, state: str, *, deta
     words = [standing.status for standing in found]
     if "error" in words:
         return Exit.ERROR
+    if detailed and {"unresolved", "unknown guest"} & set(words):
+        return Exit.UNRESOLVED
     waiting = {"pending restart", "to change", "came back"} & set(words)
     return Exit.PENDING if detailed and waiting else Exit.DONE
 
@@ -94,6 +96,10 @@ def _standing(
             )
         if state.managed_save and (store.uri, reference.uuid) in known:
             return base._replace(reason="has a managed save, which may hold old devices")
+        if plan.unresolved:
+            first = plan.unresolved[0]
+            told = f"{len(plan.unresolved)} unresolved, first {first.device}: {first.why}"
+            return base._replace(status="unresolved", reason=told)
         return base._replace(reason="; ".join(skip.reason for skip in plan.skips))
     except VirtfixError as error:
         if error.code == "guest.unknown":
@@ -105,7 +111,11 @@ def _to_change(base: Standing, count: int, last: tuple[str, Entry] | None) -> St
     told = f"{count} device{'s' * (count != 1)} that its guest can not drive"
     if last is None:
         return base._replace(status="to change", reason=told)
-    reason = f"run {last[0]} changed it, and it was redefined since (a snapshot revert?): {told}"
+    run, entry = last
+    if entry.open:
+        reason = f"{told}; run {run} was cut off amid it: virtfix resume {run}"
+        return base._replace(status="to change", reason=reason)
+    reason = f"run {run} changed it, and it was redefined since (a snapshot revert?): {told}"
     return base._replace(status="came back", reason=reason)
 
 

@@ -25,7 +25,7 @@ def replay(data: bytes, saved: Mapping[str, Any]) -> Plan:
     domain = read_domain(data)
     try:
         edits = tuple(decode_edit(edit) for edit in saved["edits"])
-        guest = Guest(**{key: _frozen(saved["guest"].get(key, "")) for key in Guest._fields})
+        guest = guest_of(saved)
         unresolved = tuple(_finding(value) for value in saved["unresolved"])
         changes = tuple(_change(value) for value in saved["changes"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -53,6 +53,14 @@ def replay(data: bytes, saved: Mapping[str, Any]) -> Plan:
         consequences=(),
         skips=(),
     )
+
+
+def guest_of(saved: Mapping[str, Any]) -> Guest:
+    """Return which guest a plan was made for. Raises VirtfixError ``plan.format`` where it does not say so."""
+    try:
+        return Guest(**{key: _frozen(saved["guest"].get(key, "")) for key in Guest._fields})
+    except (KeyError, AttributeError):
+        raise no_plan() from None
 
 
 def no_plan() -> VirtfixError:

@@ -65,6 +65,7 @@ def xml_of(
     os_id: str = "http://redhat.com/rhel/6.9",
     disk: Path | None = None,
     os_extra: str = "",
+    machine: str = "q35",
 ) -> str:
     """Return a domain that starts in a blink, needs nothing of the host, and whose guest misses its devices."""
     disk_xml = ""
@@ -83,7 +84,7 @@ def xml_of(
     <site:note xmlns:site='urn:example:site'>rack 7, &lt;do not touch&gt;</site:note>
   </metadata>
   <memory unit='MiB'>32</memory>
-  <os><type arch='x86_64' machine='q35'>hvm</type>{os_extra}</os>
+  <os><type arch='x86_64' machine='{machine}'>hvm</type>{os_extra}</os>
   <features><acpi/></features>
   <on_reboot>restart</on_reboot>
   <devices>
@@ -239,21 +240,19 @@ class Fleet:
         words = [str(argument) for argument in arguments]
         if words[0] in {"apply", "status", "plan"}:
             words[1:1] = ["--connect", self.uri]
-        environment = {
-            "VIRTFIX_STATE_DIR": str(state or self.state),
-            "PYTHONPATH": str(ROOT),
-            "NO_COLOR": "1",
-        }
         options: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
             "text": True,
-            "env": os.environ | environment,
+            "env": os.environ | self.environment(state),
             # Whoever runs the tests in the background of a shell ignores Ctrl-C, and hands that down.
             "preexec_fn": _heed_interrupts,
         }
         return subprocess.Popen([sys.executable, "-m", "fixer.cli.app", *words], **(options | given))
+
+    def environment(self, state: Path | None = None) -> dict[str, str]:
+        return {"VIRTFIX_STATE_DIR": str(state or self.state), "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
 
     def virtfix(self, *arguments: object, state: Path | None = None, **given: Any) -> Done:
         return ended(self.start(*arguments, state=state, **given))

@@ -399,6 +399,85 @@ def edited_plan(text: str, how: str) -> str:
     return json.dumps(plan)
 
 
+def test_a_saved_plan_that_was_carried_out_is_nothing_to_do(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm2", "--out", plan)
+    assert apply(plan, "--yes").text == "changed    vm2  6 devices\n"
+    again = apply(plan, "--yes")
+    assert (again.code, again.text) == (0, "unchanged  vm2  is as planned already\n"), again.err
+
+
+def test_a_plan_of_another_name_is_refused(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    """What is told must be what is done: the UUID is of vm2."""
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm2", "--out", plan)
+    plan.write_text(plan.read_text().replace('"name": "vm2"', '"name": "vm1"'))
+    before = host.xml("vm2")
+    done = apply(plan, "--yes")
+    assert (done.code, "the plan was changed since it was made" in done.err) == (1, True), done.err
+    assert host.xml("vm2") == before
+
+
+def test_what_could_not_be_planned_is_no_success(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    plan, nameless = host.place / "plan.json", host.place / "nameless.xml"
+    nameless.write_text("<domain><name>a</name><os><type machine='q35'>hvm</type></os></domain>")
+    virtfix("plan", nameless, host.place / "nowhere.xml", "--out", plan)
+    done = apply(plan, "--yes")
+    assert done.code == 1
+    assert "could not be planned: " in done.err
+
+
+def test_resume_knows_the_connection_that_was_the_default(
+    apply: Callable[..., Done], host: Host, virtfix: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tomorrow's default may be another host, with domains of the same UUIDs."""
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", host.uri)
+    assert virtfix("apply", "--domain", "vm1", "--yes").code == 0
+    (run,) = runs(host)
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "test:///default")
+    sources._stores.pop((None, True), None)
+    done = virtfix("resume", run)
+    assert (done.code, done.text) == (0, ""), done.err
+    assert "0 domains of 0" in done.err
+
+
+def test_status_ends_as_plan_does(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    """What stays unresolved, and a guest that nobody knows, are no success of --detailed-exitcode."""
+    connection = sources.store(host.uri, writable=True)._connection
+    nameless = re.sub(r"<metadata>.*?</metadata>", "", SAMPLE, flags=re.DOTALL)
+    connection.defineXML(renamed(nameless, "nobody"))
+    lacking = host.xml("fine").replace("</devices>", "<input type='tablet' bus='virtio'/></devices>")
+    connection.defineXML(lacking)
+    for name, word in (("nobody", "unknown guest"), ("fine", "unresolved")):
+        done = virtfix("status", "--connect", host.uri, "--domain", name, "--detailed-exitcode")
+        assert (done.code, done.text.startswith(word)) == (4, True), done.text + done.err
+        assert virtfix("status", "--connect", host.uri, "--domain", name).code == 0
+
+
+def test_status_knows_a_run_that_was_cut_off(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
+    before = host.xml("vm1")
+    apply("--domain", "vm1", "--yes")
+    (run,) = runs(host)
+    journal = host.place / "state" / "runs" / run / "journal.jsonl"
+    journal.write_text("".join(line for line in journal.read_text().splitlines(True) if '"planned"' in line))
+    sources.store(host.uri, writable=True)._connection.defineXML(before)
+    done = virtfix("status", "--connect", host.uri, "--domain", "vm1")
+    assert done.text.startswith("to change")
+    assert f"was cut off amid it: virtfix resume {run}" in done.text
+
+
+def test_a_conversion_that_plan_refuses_is_not_defined(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    file = SAMPLES / "debian7-bridge.xml"
+    done = apply(file, "--define", "--yes", "--machine", "pc=pc-i440fx-6.2", "--detailed-exitcode")
+    assert (done.code, "can not be converted: " in done.err) == (4, True), done.err
+
+
 @pytest.mark.parametrize("how", ["an edit left out", "another place", "no text", "endless", "deep"])
 def test_a_plan_that_was_edited_is_refused(
     apply: Callable[..., Done], host: Host, virtfix: Run, how: str
