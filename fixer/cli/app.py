@@ -457,7 +457,7 @@ def verify(
     recursive: Recursive = False,
     color: Color = "auto",
 ) -> None:
-    """Start a throw-away copy on real QEMU and firmware, and tell which devices its guest finds."""
+    """Start a throw-away copy on real QEMU; tell what its guest finds."""
     choice("--format", format_, ("text", "json"))
     wanted = settings(
         os_id=os_id,
@@ -519,7 +519,7 @@ def status(
     state_dir: State = "",
     detailed_exitcode: Detailed = False,
 ) -> None:
-    """Tell which domains are right, run with old devices, or have them again."""
+    """Tell which domains are right, and which run with old devices."""
     choice("--format", format_, ("text", "json"))
     wanted = settings(
         os_id=os_id,
@@ -575,7 +575,7 @@ def audit(
     jsonl: JsonL = False,
     color: Color = "auto",
 ) -> None:
-    """Tell which machines are broken now, which will be after the next start, which are right."""
+    """Tell which machines are broken, now or after the next start."""
     choice("--format", format_, ("text", "json"))
     wanted = settings(
         os_id=os_id,
@@ -665,7 +665,7 @@ def resume(
     wait: Wait = 0,
     detailed_exitcode: Detailed = False,
 ) -> None:
-    """Finish a run that was cut off; with --driver-bound: take step 2 of a staged run."""
+    """Finish a run that was cut off, or take the second of two steps."""
     choice("--format", format_, ("text", "json"))
     from fixer.cli import runs as command  # noqa: PLC0415
     from fixer.cli.redefine import Wishes  # noqa: PLC0415

@@ -43,7 +43,8 @@ Mapping = Annotated[
 Inspection = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="FILE|DIR", help="Report of virt-inspector, or a directory with NAME.xml or UUID.xml."
+        metavar="FILE|DIR",
+        help="Report of virt-inspector, or a directory with NAME.xml or UUID.xml; repeatable.",
     ),
 ]
 OsinfoDb = Annotated[
@@ -88,7 +89,9 @@ Strategy = Annotated[
 ]
 Hotplug = Annotated[
     list[str] | None,
-    typer.Option(metavar="KIND", help="Kind that must keep hot-plug: disk, interface, scsi, all, ..."),
+    typer.Option(
+        metavar="KIND", help="Kind that must keep hot-plug: disk, interface, scsi, all, ...; repeatable."
+    ),
 ]
 
 TargetCapabilities = Annotated[

@@ -19,7 +19,7 @@ from fixer.cli.options import (
 )
 
 app = typer.Typer(
-    help="What guests can drive, and what a site prefers: show, check, compare, test.",
+    help="What guests can drive, and what a site prefers.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

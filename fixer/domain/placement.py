@@ -227,6 +227,12 @@ def place(family: Family, devices: list[Device]) -> Layout:
         at = _assign(family, addresses, devices, flags, written)
     layout = Layout(family, devices, addresses.buses, at)
     for bus in layout.unreachable():
+        if bus.made_up:  # libvirt: too many devices with fixed addresses (qemuDomainAssignPCIAddresses)
+            raise VirtfixError(
+                "address.room",
+                "bus 0 has no slot left for the PCI bridge that devices without an address need",
+                hint="libvirt refuses this domain too; free a slot on bus 0, or give them addresses",
+            )
         node = bus.controller.node if bus.controller is not None else None
         raise VirtfixError(
             "address.ring",

@@ -146,3 +146,9 @@ def test_the_readme_lists_every_exit_code() -> None:
     text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     for member in Exit:
         assert f"\n| {member.value} |" in text
+
+
+def test_help_says_each_command_whole_at_80_columns(virtfix: Run) -> None:
+    text = virtfix("--help", COLUMNS="80").text
+    assert "..." not in text.partition("Commands:")[2]
+    assert max(map(len, text.splitlines())) <= 80

@@ -19,6 +19,7 @@ from helpers import (
     read,
 )
 
+from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError
 
 
@@ -395,3 +396,17 @@ def test_top_is_the_bridge_on_the_root_bus() -> None:
     assert layout.top == [None, port_at, port_at, port_at]
     assert [device.key for _, device in layout.children(1)] == ["controller[pci 2]"]
     assert layout.unreachable() == []
+
+
+def test_a_full_pci_0_has_no_slot_for_the_bridge_that_libvirt_adds() -> None:
+    """libvirt: too many devices with fixed addresses; no controller of the XML is to blame."""
+    nics = "".join(
+        f"<interface type='user'><mac address='52:54:00:00:00:{slot:02x}'/><model type='virtio'/>"
+        f"<address type='pci' domain='0x0000' bus='0x00' slot='0x{slot:02x}' function='0x0'/></interface>"
+        for slot in range(2, 32)
+    )
+    xml = f"<domain type='kvm'><os><type machine='pc-i440fx-6.2'>hvm</type></os><devices>{nics}</devices></domain>"
+    with pytest.raises(VirtfixError) as error:
+        read_domain(xml.encode()).modes  # noqa: B018
+    assert error.value.code == "address.room"
+    assert "no slot left for the PCI bridge" in str(error.value)
