@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fixer.planning.plan import Plan
 
 _ON_ROOT = "kubevirt.io/placePCIDevicesOnRootComplex"
+# One device a slot, without those of the chipset (pkg/virt-launcher/virtwrap/converter, nextSlot): 02 to 1e, not 1b.
+_ROOM_ON_ROOT = 28
 _NO_HOLE = "kubevirt.io/disablePCIHole64"
 
 
@@ -36,7 +38,7 @@ def patch(plan: Plan) -> dict[str, Any]:
     annotations = {}
     if is_legacy(plan):
         domain["devices"] = {"useVirtioTransitional": True}
-        if rooted(plan):
+        if _on_root(plan):
             annotations[_ON_ROOT] = "true"
     if any(finding.code.name == "PCI_HOLE64" for finding in plan.unresolved):
         annotations[_NO_HOLE] = "true"
@@ -48,6 +50,10 @@ def patch(plan: Plan) -> dict[str, Any]:
     if domain:
         template["spec"] = {"domain": domain}
     return {"spec": {"template": template}} if template else {}
+
+
+def _on_root(plan: Plan) -> bool:
+    return rooted(plan) and len(plan.after.modes) <= _ROOM_ON_ROOT
 
 
 def _bootloader(plan: Plan) -> dict[str, Any]:
@@ -65,9 +71,11 @@ def _notes(plan: Plan, name: str) -> Iterator[str]:
     if domain.machine.family is Family.I440FX:
         yield "can not be expressed: i440FX (KubeVirt offers Q35; convert it: --machine q35)"
     if is_legacy(plan):
-        if rooted(plan):
+        if _on_root(plan):
             yield "KubeVirt numbers the slots by its own order of devices: keep disks and interfaces in the guest's order"
         else:
+            if rooted(plan):
+                yield f"can not be expressed: {len(plan.after.modes)} devices on pcie.0 (KubeVirt has {_ROOM_ON_ROOT} slots there)"
             yield "all virtio devices become transitional and go behind a PCI bridge: KubeVirt knows no place a device"
         overridden = [change.device for change in plan.changes if change.remedy == "override"]
         if overridden:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from helpers import ROOT, domain, plan, request
 
+from fixer.domain.devices import disk_letters
 from fixer.planning.planner import plan_bytes
 from fixer.report import kubevirt, nova
 
@@ -41,6 +42,25 @@ def test_a_legacy_guest_on_the_root_bus() -> None:
         "machine": {"type": "pc-q35-6.2"},
         "firmware": {"bootloader": {"efi": {"secureBoot": False}}},
     }
+
+
+def test_more_devices_than_kubevirt_has_slots() -> None:
+    """It takes slots 02 to 1e without 1b, and refuses a 29th device: no annotation, and that is said."""
+    disks = "".join(
+        f"<disk type='file'><target dev='vd{disk_letters(n)}' bus='virtio'/></disk>" for n in range(29)
+    )
+    for count, annotated in ((28, True), (29, False)):
+        some = disks if count == 29 else disks.rpartition("<disk ")[0]
+        os_node = "<os><type machine='pc-q35-6.2'>hvm</type></os>"
+        xml = (
+            f"<domain><name>many</name>{os_node}<devices>{some}<memballoon model='none'/></devices></domain>"
+        )
+        made = plan(xml, "rhel6.9")
+        assert len(made.after.modes) == count
+        assert ("metadata" in spec(made)) is annotated
+        assert (
+            f"can not be expressed: {count} devices on pcie.0" in kubevirt.render(made, "x")
+        ) is not annotated
 
 
 def test_behind_a_bridge() -> None:
