@@ -427,8 +427,10 @@ _PENDING = "pending restart"
 _COLUMNS = ("changed", "unchanged", _PENDING, "blocked", "failed")
 
 
-def report(results: Generator[Result], wishes: Wishes, total: int, made: Run, *, detailed: bool) -> Exit:
-    """Tell each result as it comes, and the counts at the end."""
+def report(
+    results: Generator[Result], wishes: Wishes, total: int, made: Run, *, detailed: bool, again: str = ""
+) -> Exit:
+    """Tell each result as it comes, and the counts at the end; ``again`` says what goes on with those left alone."""
     counts = _Counts()
     number = 0
     lost = False
@@ -444,7 +446,7 @@ def report(results: Generator[Result], wishes: Wishes, total: int, made: Run, *,
     sys.stdout.flush()
     if wishes.form == "text" and number > 1:
         sys.stderr.write(counts.table())
-    _summarize(counts.all, number, total, made, wishes.form)
+    _summarize(counts.all, number, total, made, wishes.form, again or f"virtfix resume {made.id}")
     if number == total and not lost:
         made.write(ENDED, {})
     if counts.all["failed"]:
@@ -457,7 +459,7 @@ def report(results: Generator[Result], wishes: Wishes, total: int, made: Run, *,
     )
 
 
-def _summarize(counts: dict[str, int], number: int, total: int, made: Run, form: str) -> None:
+def _summarize(counts: dict[str, int], number: int, total: int, made: Run, form: str, again: str) -> None:
     told = ", ".join(f"{counts[status.value]} {status.value}" for status in Status)
     sys.stderr.write(
         f"virtfix: {_domains(number)} of {total}: {told}, {counts[_PENDING]} pending restart; run {made.id}\n"
@@ -468,9 +470,7 @@ def _summarize(counts: dict[str, int], number: int, total: int, made: Run, form:
         )
     if number < total:
         left = total - number
-        sys.stderr.write(
-            f"virtfix: {_domains(left)} left alone; virtfix resume {made.id} goes on with them\n"
-        )
+        sys.stderr.write(f"virtfix: {_domains(left)} left alone; {again} goes on with them\n")
 
 
 def _tell(result: Result, form: str, number: int, run: str) -> None:

@@ -134,7 +134,8 @@ def rollback(run: str, domain: str, wishes: Wishes, *, force: bool, detailed: bo
 
             results = _after(damaged, carefully(one, _failed_pair, chosen, wishes))
             with redefine.stopping("the same command goes on"):
-                return report(results, wishes, len(damaged) + len(chosen), made, detailed=detailed)
+                total = len(damaged) + len(chosen)
+                return report(results, wishes, total, made, detailed=detailed, again="the same command")
 
 
 def _after(first: list[Result], others: Generator[Result]) -> Generator[Result]:

@@ -163,7 +163,8 @@ def run_files(
             return not_done(Result(Status.UNCHANGED, store.uri, "", path), error)
 
         results = redefine.carefully(one, failed, list(dict.fromkeys(paths)), wishes)
-        return redefine.report(results, wishes, len(set(paths)), made, detailed=detailed)
+        again = "the same command"
+        return redefine.report(results, wishes, len(set(paths)), made, detailed=detailed, again=again)
 
 
 def _claim(first: dict[str, str], uuid: str, path: str) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _CHIPSET = (PIIX_ISA, PIIX_IDE, PIIX_USB, PIIX_PM)
 _IDE_PLACES = 4  # two channels with two disks each (QEMU hw/ide/piix.c)
 _BESIDE = tuple(PIIX_ISA | function for function in range(4, 8))
+_SLOTS = 32  # of a bus (PCI Local Bus Specification 3.0, section 3.2.2.3.2)
 _NO_PORTS = "i440FX has no express ports"
 
 
@@ -130,25 +131,34 @@ class _Way:
             return PIIX_USB
         mine = self.layout.order(self.layout.at[device])
         low, high = (-1, 0), (2, 0)
+        last = following = 0  # where its like before and behind it sit
         for other, place in self.seats.items():
             if kind_of(other) != kind_of(device):
                 continue
             order = self.layout.order(self.layout.at[other])
             rank = (int(place >> 8 > 0), order if place >> 8 else place)
             if order < mine:
-                low = max(low, rank)
+                low, last = max((low, last), (rank, place))
             else:
-                high = min(high, rank)
+                high, following = min((high, following), (rank, place))
         # Functions of slot 1 are seen too: the PIIX3's ISA bridge is its function 0.
         free = [slot << 3 for slot in self.board.free_slots()] + [
             at for at in _BESIDE if self.board.is_free(at)
         ]
         fitting = [at for at in free if low < (0, at) < high]
-        if not fitting:
+        if fitting:
+            return fitting[0]
+        behind_a_bridge = low[0] == 1 and low < high and following >> 8 != last >> 8
+        slot = self._end_of(last >> 8) if behind_a_bridge else _SLOTS
+        if slot == _SLOTS:
             raise NoRoomError(
                 f"pci.0 has no place for {device.key} that keeps the order of the guest's devices"
             )
-        return fitting[0]
+        return last & ~0xFF | slot << 3
+
+    def _end_of(self, bus: int) -> int:
+        """Return the slot behind all that are taken on a bus, 32 where the last one is."""
+        return 1 + max(place >> 3 & 31 for place in self.seats.values() if place >> 8 == bus)
 
     def _seat(self, device: Device, place: Address) -> None:
         address = self.layout.at[device]

@@ -313,7 +313,7 @@ def hold(check: Callable[[bytes], None], xml: bytes) -> None:
 
 def _refused(error: VirtfixError) -> VirtfixError:
     return VirtfixError(
-        "apply.refused", f"the new definition is refused: {error}", hint="the old one is in force"
+        "apply.refused", f"the new definition is refused: {error}", hint="nothing was changed"
     )
 
 

@@ -473,7 +473,9 @@ def test_status_knows_a_run_that_was_cut_off(apply: Callable[..., Done], host: H
 def test_a_conversion_that_plan_refuses_is_not_defined(
     apply: Callable[..., Done], host: Host, virtfix: Run
 ) -> None:
-    file = SAMPLES / "debian7-bridge.xml"
+    file = host.place / "iommu.xml"
+    text = (SAMPLES / "rhel6-q35-ovmf.xml").read_text()
+    file.write_text(text.replace("</devices>", "<iommu model='intel'/></devices>"))
     done = apply(file, "--define", "--yes", "--machine", "pc=pc-i440fx-6.2", "--detailed-exitcode")
     assert (done.code, "can not be converted: " in done.err) == (4, True), done.err
 
@@ -536,7 +538,7 @@ def test_what_the_schema_refuses_keeps_its_managed_save(
     monkeypatch.setattr(LibvirtStore, "check", refuse)
     done = apply("--domain", "vm1", "--yes", "--remove-managed-save")
     assert done.code == 1
-    assert "the new definition is refused: no; the old one is in force" in done.err
+    assert "the new definition is refused: no; nothing was changed" in done.err
     assert host.domain("vm1").hasManagedSaveImage() == 1
 
 
@@ -612,6 +614,30 @@ def test_a_lost_connection_is_told_once(
     assert done.code == 1
     assert done.err.count("the connection is lost") == 1
     assert re.search(r"3 domains left alone; virtfix resume \S+ goes on with them", done.err)
+
+
+def test_a_lost_connection_ends_rollback_and_resume_too(
+    apply: Callable[..., Done], host: Host, virtfix: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each says once that it is lost, and what goes on; nothing counts as done."""
+
+    def lost(*_: object) -> None:
+        raise VirtfixError("libvirt.lost", "the connection is lost")
+
+    apply("--all", "--yes")
+    (run,) = runs(host)
+    journal = host.place / "state" / "runs" / run / "journal.jsonl"
+    whole = journal.read_text()
+    monkeypatch.setattr(LibvirtStore, "xml", lost)
+    monkeypatch.setattr(redefine, "_THREADS", 1)
+    undone = virtfix("rollback", run, "--yes")
+    assert (undone.code, undone.err.count("the connection is lost")) == (1, 1), undone.err
+    assert "2 domains left alone; the same command goes on with them" in undone.err
+    journal.write_text("".join(line for line in whole.splitlines(True) if '"planned"' in line))
+    resumed = virtfix("resume", run)
+    assert (resumed.code, resumed.err.count("the connection is lost")) == (1, 1), resumed.err
+    assert f"virtfix resume {run} goes on with them" in resumed.err
+    assert "unfinished" in virtfix("history").text
 
 
 def test_a_connection_that_is_lost_amid_a_domain_leaves_it_to_resume(

@@ -189,6 +189,31 @@ def test_an_order_that_is_hard_to_keep(devices: str) -> None:
         assert REFUSED in dict(unresolved(made))
 
 
+@pytest.mark.parametrize(
+    ("devices", "now"),
+    [
+        pytest.param(disk("vda", "02:01.0"), {"disk[vdz]": "01:02.0"}, id="behind the one on the bridge"),
+        pytest.param(
+            disk("vda", "02:01.0") + nic(1, "02:09.0"),
+            {"disk[vdz]": "01:0a.0"},
+            id="behind all on the bridge",
+        ),
+        pytest.param(disk("vda", "02:1f.0"), None, id="the bridge has no slot behind it"),
+        pytest.param(nic(1, "02:01.0"), {"disk[vdz]": "00:03.0"}, id="none of its kind there"),
+    ],
+)
+def test_a_device_that_comes_behind_one_on_a_bridge_goes_there_too(
+    devices: str, now: dict[str, str] | None
+) -> None:
+    bridged = port(1, "00:02.0") + pci(2, "pcie-to-pci-bridge", "01:00.0") + port(3, "00:03.0") + devices
+    made = converted(on_q35(bridged + disk("vdz", "03:00.0")), machine="pc")
+    if now is None:
+        assert unresolved(made) == [(REFUSED, "domain")]
+        return
+    assert {key: place for key, place in places(made.after).items() if key in now} == now
+    assert order(made.after) == order(made.domain)
+
+
 def test_no_room_behind_its_kind() -> None:
     """Rather none than another order: refused, nothing changed."""
     full = "".join(nic(slot, f"00:{slot:02x}.0") for slot in range(2, 0x1F))
