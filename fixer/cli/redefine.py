@@ -85,6 +85,8 @@ def carry_out(
     state = state_dir(wishes.state)
     failed = list(unplanned)
     if not wishes.yes:
+        for result in unplanned:
+            sys.stderr.write(f"virtfix: {line(result)}")
         jobs, more = _asked(jobs, wishes)
         failed += more
         if not jobs:

@@ -306,6 +306,16 @@ def test_a_saved_plan_of_a_vanished_domain_is_one_clear_line(host: Host) -> None
     assert host.connection.listAllDomains() == []
 
 
+def test_what_has_no_plan_is_told_before_the_question(host: Host) -> None:
+    nameless = host.folder / "nameless.xml"
+    nameless.write_text("<domain><name>a</name><os><type machine='q35'>hvm</type></os></domain>")
+    plan = host.folder / "plans.json"
+    host.virtfix("plan", nameless, nameless, "--out", plan)
+    done = host.virtfix("apply", plan, person=Person("yes", lambda: None))
+    assert done.code == 1, done
+    assert "could not be planned: " in done.err
+
+
 def test_resume_carries_on_a_saved_plan_as_it_was_saved(host: Host) -> None:
     """A plan that was made with --strategy bridge is finished with bridges, after whatever stopped the run."""
     first, second = host.define("a-stopping"), host.define("b-bridge")
