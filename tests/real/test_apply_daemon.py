@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -649,9 +650,49 @@ def test_a_host_is_reached_by_tls(ground: Ground) -> None:
         check_plan_apply_rollback(ground, gamma, f"{uri}{good}")
         check_refused(ground, gamma, f"{uri}{other}", "Failed to verify peer's certificate")
         check_refused(ground, gamma, f"{uri}{stranger}", "hasn't got a known issuer")
+        check_frozen(ground, gamma, f"{uri}{good}")
         elsewhere = uri.replace("127.0.0.1", "localhost")
         check_refused(ground, gamma, f"{elsewhere}{good}", "Failed to verify peer's certificate")
         check_refused(ground, gamma, f"{uri}{ground.folder}", "Cannot read CA certificate")
+
+
+# Asked each second whether it is there, so that a test need not wait as long as an administrator.
+IMPATIENT: Final = """
+import sys
+from fixer.adapters import libvirt_store
+from fixer.cli import app, redefine
+libvirt_store._ASKED_EACH, libvirt_store._UNANSWERED, redefine._GRACE = 1, 2, 1.0
+sys.argv[0] = "virtfix"
+app.main()
+"""
+
+
+def check_frozen(ground: Ground, host: Daemon, uri: str) -> None:
+    """Check that a host which answers no more amid a run ends it, and resume finishes it."""
+    before = fill(host, 60)
+    environment = os.environ | {
+        "VIRTFIX_STATE_DIR": str(ground.folder / "frozen"),
+        "PYTHONPATH": str(redefining.ROOT),
+    }
+    words = ["apply", "--connect", uri, "--all", "--yes", "--jsonl"]
+    command = [sys.executable, "-c", IMPATIENT, *words]
+    daemon_id = int((host.folder / "pid").read_text())
+    runs = ground.folder / "frozen" / "runs"
+    with subprocess.Popen(command, env=environment, text=True, stdout=-1, stderr=-1) as process:
+        journals = runs.glob
+        assert redefining.wait_until(
+            lambda: any(b'"defined"' in path.read_bytes() for path in journals("2*/journal.jsonl")), process
+        )
+        os.kill(daemon_id, signal.SIGSTOP)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            os.kill(daemon_id, signal.SIGCONT)
+    assert (process.returncode, "the connection is lost" in err) == (1, True), err
+    (run,) = [path.name for path in runs.iterdir()]
+    resumed = ground.virtfix("resume", run, state="frozen")
+    assert resumed.code == 0, resumed
+    assert sum(xml != before[name] for name, xml in dump(host).items()) == 48
 
 
 # --- two connections ----------------------------------------------------------------------------------
