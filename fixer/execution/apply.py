@@ -321,7 +321,7 @@ def _check_unchanged(store: DomainStore, uuid: str, old: Old) -> None:
     """Look once more at what was seen before the plan. Raises BlockedError."""
     if old.xml:
         check_digest(store.xml(uuid), digest(old.xml))
-        state = store.state(uuid)
+        state = store.obstacles(uuid)
         if state.job:
             raise _is_busy(state.job)
         if state.managed_save and not old.managed_save:

@@ -16,6 +16,9 @@ class DomainStore(Protocol):
     @property
     def uri(self) -> str: ...
     def state(self, uuid: str) -> State: ...
+    def obstacles(self, uuid: str) -> State:
+        """Return what of the state can stand in the way of a definition: a managed save, a job."""
+
     def xml(self, uuid: str) -> bytes:
         """Return the inactive XML with all that is secret."""
 
