@@ -50,11 +50,11 @@ class LibvirtStore:
         opener = self._libvirt.open if writable else self._libvirt.openReadOnly
         try:
             self._connection = opener(uri)
-            if not is_local(str(self._connection.getURI())):
-                self._watch()
             # Left to the interpreter's end, libvirt's own module would be gone before it.
             atexit.register(self.close)
             self.uri = str(self._connection.getURI())
+            if not is_local(self.uri):
+                self._watch()
         except self._libvirt.libvirtError as error:
             raise VirtfixError(
                 "libvirt.connect",
@@ -65,9 +65,8 @@ class LibvirtStore:
 
     def _watch(self) -> None:
         """Notice that a host is gone, also where the network does not tell: without it a call never comes back."""
-        with contextlib.suppress(
-            self._libvirt.libvirtError
-        ):  # a driver of its own, as esx, has no such thing
+        # A driver of its own, as esx, has no such thing.
+        with contextlib.suppress(self._libvirt.libvirtError):
             self._connection.setKeepAlive(_ASKED_EACH, _UNANSWERED)
 
     @property

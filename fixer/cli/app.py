@@ -345,7 +345,7 @@ def apply(
         from fixer.cli.saved import is_plan  # noqa: PLC0415
 
         paths = list(expand(files, recursive=recursive))
-        plans = [path for path in paths if is_plan(path)]
+        plans = [path for path in files if is_plan(path)]  # a directory gives XML files only
         if plans:
             raise VirtfixError(
                 "usage.target",

@@ -23,7 +23,6 @@ from fixer.execution.journal import ENDED
 from fixer.execution.meant import Meant
 from fixer.planning.planner import make_plan
 from fixer.planning.prove import ProofError
-from fixer.policy.ids import glob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -80,7 +79,7 @@ def carry_out(
     jobs: list[Job], settings: Settings, wishes: Wishes, *, detailed: bool, unplanned: Sequence[Result] = ()
 ) -> Exit:
     """Show, ask, redefine, tell; ``unplanned`` are results of what has no plan."""
-    jobs = [job for job in jobs if not any(glob(pattern, job.target.name) for pattern in wishes.exclude)]
+    jobs = [job for job in jobs if not sources.is_excluded(job.target.name, wishes.exclude)]
     jobs = _each_once(jobs)
     if wishes.limit:
         jobs = jobs[: wishes.limit]
@@ -182,7 +181,7 @@ def _asked(jobs: list[Job], wishes: Wishes) -> tuple[list[Job], list[Result]]:
             plan = job.make(before)
         except VirtfixError as error:
             sys.stderr.write(f"virtfix: {error.at(str(job.reference))}\n")
-            failed.append(failure(job, error))
+            failed.append(failure(job.reference, error))
             continue
         kept.append(job._replace(target=job.target._replace(digest=digest(before))))
         if not plan.pending:
@@ -202,10 +201,9 @@ def _asked(jobs: list[Job], wishes: Wishes) -> tuple[list[Job], list[Result]]:
     return (kept if confirmed(f"Redefine {_domains(shown)}?") else []), failed
 
 
-def failure(job: Job, error: VirtfixError) -> Result:
+def failure(reference: DomainRef, error: VirtfixError) -> Result:
     """Return the result of a domain that nothing could be done for."""
-    base = Result(Status.FAILED, job.reference.uri or "", job.target.uuid, job.target.name)
-    return not_done(base, error)
+    return not_done(Result(Status.FAILED, reference.uri or "", reference.uuid, str(reference)), error)
 
 
 def check_askable() -> None:
@@ -252,7 +250,7 @@ def _all(
 
             return apply_one(store, made, job.target, make, wishes.allowed)
 
-        yield from carefully(one, failure, jobs, wishes)
+        yield from carefully(one, lambda job, error: failure(job.reference, error), jobs, wishes)
 
 
 def _guarded(
@@ -318,12 +316,12 @@ def carefully(
             stop.set()
         return result
 
-    first, rest = _canaries(items, unless_stopped, wishes.canary)
-    yield from first
-    if wishes.canary and rest and not _go_on(first, wishes, len(rest)):
-        return
-    others = (result for result in in_order(unless_stopped, rest) if result is not None)
     try:
+        first, rest = _canaries(items, unless_stopped, wishes.canary)
+        yield from first
+        if wishes.canary and rest and not _go_on(first, wishes, len(rest)):
+            return
+        others = (result for result in in_order(unless_stopped, rest) if result is not None)
         # Nothing is asked while the bar is there.
         yield from _progress(others, len(rest), wishes)
     finally:
@@ -353,7 +351,8 @@ class _Lost:
 
 
 def _leave() -> None:
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # nobody may read it any more
+        sys.stdout.flush()
     sys.stderr.write(
         "virtfix: the connection is lost, and libvirt does not come back from it; "
         "virtfix history tells which run is unfinished, virtfix resume goes on\n"

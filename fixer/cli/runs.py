@@ -118,8 +118,7 @@ def rollback(run: str, domain: str, wishes: Wishes, *, force: bool, detailed: bo
     """Put back what a run replaced: all of it, or one domain's latest change. Raises VirtfixError."""
     place = state_dir(wishes.state)
     with place.locked("virtfix rollback", wishes.wait):
-        chosen = _of_run(place.find(run), domain) if run else [_latest(place, domain)]
-        damaged = _damaged(place.find(run)) if run and not domain else []
+        chosen, damaged = _of_run(place.find(run), domain) if run else ([_latest(place, domain)], [])
         if not wishes.yes:
             _ask(chosen)
         of = {run.id: run for run, _ in chosen}
@@ -143,12 +142,8 @@ def _after(first: list[Result], others: Generator[Result]) -> Generator[Result]:
     yield from others
 
 
-def _damaged(run: Run) -> list[Result]:
-    """Return what can not be put back, since the journal lost what it said of it."""
-    return [_broken(event) for event in orphans(read_events(run.journal()))]
-
-
 def _broken(event: dict[str, Any]) -> Result:
+    """Return the result of a domain that can not be put back, since the journal lost what it said of it."""
     error = VirtfixError(
         "run.broken",
         "the journal was damaged: it does not say any more what was replaced",
@@ -184,17 +179,17 @@ def _failed(entry: Entry, error: VirtfixError) -> Result:
     return not_done(Result(Status.FAILED, entry.uri, entry.uuid, entry.name), error)
 
 
-def _of_run(run: Run, domain: str) -> list[tuple[Run, Entry]]:
-    known = [
-        entry for entry in entries(read_events(run.journal())).values() if entry.event not in {LEFT, RESTORED}
-    ]
+def _of_run(run: Run, domain: str) -> tuple[list[tuple[Run, Entry]], list[Result]]:
+    """Return what of a run can be put back, and what can not, since its journal was damaged. Raises VirtfixError."""
+    events = read_events(run.journal())
+    known = [entry for entry in entries(events).values() if entry.event not in {LEFT, RESTORED}]
     if domain:
         known = [entry for entry in known if _is_called(entry, domain)]
     if not known:
         raise VirtfixError(
             "rollback.nothing", "there is nothing to put back", where=run.id, hint="virtfix history"
         )
-    return [(run, entry) for entry in known]
+    return [(run, entry) for entry in known], [] if domain else list(map(_broken, orphans(events)))
 
 
 def _latest(place: Any, domain: str) -> tuple[Run, Entry]:
@@ -279,6 +274,13 @@ def next_step(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
     """
     found = state_dir(wishes.state).find(run)
     settings, allowed = _settings(found.asked)
+    if found.asked.get("command") != "apply" or not settings.staged or settings.driver_bound:
+        raise VirtfixError(
+            "resume.step",
+            "is no first step of two",
+            where=found.id,
+            hint="virtfix apply --machine q35 --staged makes one",
+        )
     known = entries(read_events(found.journal()))
     if any(entry.open for entry in known.values()):
         raise VirtfixError(
@@ -286,13 +288,6 @@ def next_step(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
             "was cut off before it knew what became of its first step",
             where=found.id,
             hint=f"first: virtfix resume {found.id}",
-        )
-    if found.asked.get("command") != "apply" or not settings.staged or settings.driver_bound:
-        raise VirtfixError(
-            "resume.step",
-            "is no first step of two",
-            where=found.id,
-            hint="virtfix apply --machine q35 --staged makes one",
         )
     paths = [
         DomainRef.of(name, uuid, uri)
@@ -363,12 +358,7 @@ def _resumed(
         target = Target(reference.uuid, str(reference), planned)
         return apply_one(redefine.store_of(reference), journal, target, job.meant, allowed)
 
-    def failed(item: tuple[DomainRef, str], error: VirtfixError) -> Result:
-        reference, _ = item
-        base = Result(Status.FAILED, reference.uri or "", reference.uuid, str(reference))
-        return not_done(base, error)
-
-    yield from carefully(other, failed, todo, wishes)
+    yield from carefully(other, lambda item, error: redefine.failure(item[0], error), todo, wishes)
 
 
 def _settings(asked: dict[str, Any]) -> tuple[Settings, Allowed]:

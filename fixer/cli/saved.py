@@ -110,7 +110,7 @@ def job_of(saved: dict[str, Any], uri: str | None) -> Job:
         base = data
         if digest(data) != planned:
             # A plan that was made by a reader was made from the XML that readers get, which lacks passwords.
-            base = _public(uuid, uri)
+            base = sources.store(uri, writable=True).public_xml(uuid)
             if digest(base) != planned:
                 if after in {digest(data), digest(base)}:
                     return untouched(
@@ -128,10 +128,6 @@ def job_of(saved: dict[str, Any], uri: str | None) -> Job:
         return plan
 
     return Job(DomainRef.of(name, uuid, uri), Target(uuid, name), make, saved)
-
-
-def _public(uuid: str, uri: str | None) -> bytes:
-    return sources.store(uri, writable=True).public_xml(uuid)
 
 
 def run_files(

@@ -74,8 +74,12 @@ def taken(paths: Sequence[str], exclude: Sequence[str], limit: int) -> list[str]
     """
     if exclude and not all(isinstance(path, DomainRef) for path in paths):
         raise VirtfixError("usage.exclude", "--exclude is for domains; leave the file out instead")
-    left = [path for path in paths if not any(glob(pattern, path) for pattern in exclude)]
+    left = [path for path in paths if not is_excluded(path, exclude)]
     return left[: limit or len(left)]
+
+
+def is_excluded(name: str, exclude: Sequence[str]) -> bool:
+    return any(glob(pattern, name) for pattern in exclude)
 
 
 def asks_guest(settings: Settings) -> bool:

@@ -127,10 +127,11 @@ def _filled(device: Device) -> frozenset[str]:
 
 def _other_devices(ours: Domain, theirs: Domain) -> Iterator[str]:
     """Yield the names of what stands among the devices and is none that virtfix knows: graphics, emulator, ..."""
-    left, right = _unknown(ours), _unknown(theirs)
-    for name in {**left, **right}:
-        if left.get(name) != right.get(name):
-            yield name
+    yield from _differing(_unknown(ours), _unknown(theirs))
+
+
+def _differing(left: Mapping[str, object], right: Mapping[str, object]) -> Iterator[str]:
+    return (name for name in {**left, **right} if left.get(name) != right.get(name))
 
 
 def _unknown(domain: Domain) -> dict[str, list[Form]]:
@@ -149,10 +150,7 @@ def _parts(ours: Node, theirs: Node) -> Iterator[str]:
     os_node = ours.find("os")
     chosen = os_node is not None and os_node.attrs.get("firmware") == "efi" and os_node.find("loader") is None
     left_out = {"os": _CHOSEN} if chosen else {}
-    left, right = _by_name(ours, same, left_out), _by_name(theirs, same, left_out)
-    for name in {**left, **right}:
-        if name != "devices" and left.get(name) != right.get(name):
-            yield name
+    yield from _differing(_by_name(ours, same, left_out), _by_name(theirs, same, left_out))
 
 
 def _by_name(

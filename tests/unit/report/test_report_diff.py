@@ -280,18 +280,17 @@ _DISKS = """<domain type='kvm'>
 """
 
 
+def _marked(text: str) -> bytes:
+    key = "\n      SECRETTWO\n      SECRETTWO\n    <"
+    assert key in text
+    return text.replace("SECRETONE", "[secret]").replace(key, "[secret]\n\n\n<").encode()
+
+
 @pytest.mark.parametrize("strategy", ["integrated", "transitional", "override", "bridge"])
 def test_a_reference_to_a_secret_is_none_and_hunks_stay_whole(strategy: str) -> None:
     """<secret/> of libvirt names a secret and holds none: nothing up to the next end tag is one."""
     made_of = plan(_DISKS, "rhel6.9", strategy=strategy)
     hidden = unified(made_of, "vm.xml")
     assert b"SECRET" not in hidden
-    old = _DISKS.replace("SECRETONE", "[secret]").replace(
-        "\n      SECRETTWO\n      SECRETTWO\n    <", "[secret]\n\n\n<"
-    )
-    new = made_of.result.decode()
-    new = new.replace("SECRETONE", "[secret]").replace(
-        "\n      SECRETTWO\n      SECRETTWO\n    <", "[secret]\n\n\n<"
-    )
-    assert applied(old.encode(), hidden) == new.encode()
+    assert applied(_marked(_DISKS), hidden) == _marked(made_of.result.decode())
     assert b"uuid='b23d8b7b" in hidden or strategy in {"override", "bridge"}
