@@ -262,7 +262,7 @@ def _guarded(
     except VirtfixError as error:
         return failed(item, error)
     except Exception as error:  # noqa: BLE001 - a defect met in one domain stops no other either, and is told
-        return failed(item, _defect(error))
+        return failed(item, defect(error))
 
 
 @contextlib.contextmanager
@@ -275,11 +275,12 @@ def _planners(jobs: list[Job], settings: Settings) -> Iterator[Planners | None]:
     from fixer.cli.planners import Planners  # noqa: PLC0415
 
     collect_seldom()
-    with Planners(settings) as planners:
+    with Planners(settings, _THREADS) as planners:
         yield planners
 
 
-def _defect(error: Exception) -> VirtfixError:
+def defect(error: Exception) -> VirtfixError:
+    """Return what is told of an error that nobody foresaw, with the place where it was met."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

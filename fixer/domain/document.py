@@ -77,14 +77,16 @@ class Node:
     @property
     def empty_tag(self) -> bool:
         """Whether the element is written <name/>."""
-        return self.source[self.close - 2 : self.close] == b"/>" and self.close == self.open_end
+        source, close = self.source, self.close
+        if source[close - 2 : close] != b"/>":
+            return False
+        # What no end tag follows here is none itself; else "/>" may be character data, and the start tag tells.
+        return source[close : close + 2] != b"</" or close == self.open_end
 
     @property
     def end(self) -> int:
         """Byte index behind the whole element."""
-        if self.empty_tag:
-            return self.open_end
-        return self.source.index(b">", self.close) + 1
+        return self.close if self.empty_tag else self.source.index(b">", self.close) + 1
 
     @property
     def line(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import sys
 import uuid as uuids
@@ -24,6 +23,8 @@ from fixer.errors import VirtfixError  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from fixer.execution.meant import Meant
 
 SAMPLE = (SAMPLES / "rhel6-q35-ovmf.xml").read_text().replace("type='kvm'", "type='test'", 1)
 SAMPLE = re.sub(r"<emulator>.*?</emulator>", "", SAMPLE)
@@ -788,11 +789,23 @@ def test_what_another_process_can_not_plan_is_told_as_by_this_one(
     assert "failed     stranger" in told[0]
 
 
+@pytest.mark.parametrize("answers", [0, 1])
 def test_a_planner_that_ends_is_done_without(
-    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch, answers: int
 ) -> None:
     monkeypatch.setattr(redefine, "_APART_FROM", 1)
-    # The process that plans ends before it has planned anything.
-    monkeypatch.setattr(Planners, "__enter__", lambda self: self._pool.submit(os._exit, 1) and self)
+    real = Planners.plan
+    asked: list[str] = []
+
+    def plan(self: Planners, job: redefine.Job, data: bytes, *, check: bool) -> Meant:
+        if len(asked) == answers:
+            for process in self._processes:
+                process.kill()
+                process.join()
+        asked.append(job.target.name)
+        return real(self, job, data, check=check)
+
+    monkeypatch.setattr(Planners, "plan", plan)
     done = apply("--all", "--yes")
     assert "3 changed, 1 unchanged, 0 blocked, 0 failed" in done.err
+    assert len(asked) == 4
