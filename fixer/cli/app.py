@@ -12,44 +12,29 @@ import typer
 from fixer import __version__
 from fixer.cli.exit_codes import Exit
 from fixer.cli.options import (
+    GUEST,
+    PLANNING,
+    RUNNING,
+    TARGET,
     All,
-    Assume,
     Color,
-    Connect,
     Detailed,
     Domains,
     DriverBound,
-    Esp,
     Exclude,
-    Firmware,
-    GuestAgent,
-    Hotplug,
-    Inspection,
     Jobs,
     JsonL,
-    Kernel,
-    Layout,
     Limit,
-    Machine,
-    Mapping,
     MaybeFiles,
-    Negotiated,
-    Os,
-    OsinfoDb,
-    Policy,
     Recursive,
-    Staged,
     State,
-    Strategy,
-    TargetCapabilities,
     TextOrJson,
     Validate,
-    VirtioWin,
     Wait,
     Yes,
     choice,
     screen,
-    settings,
+    takes,
 )
 from fixer.cli.options import paths as chosen
 from fixer.cli.policy_app import app as policy_app
@@ -90,32 +75,15 @@ def _root(
 
 
 @app.command()
+@takes(GUEST | RUNNING | PLANNING | TARGET)
 def plan(
+    *,
     files: MaybeFiles = None,
     domain: Domains = None,
     every: All = False,
     limit: Limit = 0,
     exclude: Exclude = None,
-    os_id: Os = None,
-    assume: Assume = None,
-    kernel: Kernel = "",
-    virtio_win: VirtioWin = "",
-    os_map: Mapping = None,
-    inspection: Inspection = None,
-    osinfo_db: OsinfoDb = "",
-    connect: Connect = None,
-    guest_agent: GuestAgent = False,
-    negotiated: Negotiated = False,
-    policy: Policy = None,
-    strategy: Strategy = None,
-    hotplug: Hotplug = None,
-    machine: Machine = "",
-    firmware: Firmware = "",
-    esp: Esp = False,
-    layout: Layout = "keep",
-    staged: Staged = False,
-    driver_bound: DriverBound = False,
-    target_capabilities: TargetCapabilities = "",
+    wanted: Settings,
     format_: Annotated[
         str,
         typer.Option("--format", "-f", metavar="text|diff|xml|json|kubevirt|nova", help="What to print."),
@@ -138,31 +106,9 @@ def plan(
 ) -> None:
     """Show what would change, and change nothing."""
     choice("--format", format_, ("text", "diff", "xml", "json", "kubevirt", "nova"))
-    if fixups and not machine:
+    wanted = wanted._replace(explain=explain)
+    if fixups and not wanted.machine:
         raise VirtfixError("usage.machine", "goes with --machine", where="--fixups")
-    wanted = settings(
-        os_id=os_id,
-        assume=assume,
-        kernel=kernel,
-        virtio_win=virtio_win,
-        os_map=os_map,
-        inspection=inspection,
-        osinfo_db=osinfo_db,
-        connect=connect,
-        guest_agent=guest_agent,
-        negotiated=negotiated,
-        policy=policy,
-        strategy=strategy,
-        hotplug=hotplug,
-        machine=machine,
-        firmware=firmware,
-        esp=esp,
-        layout=layout,
-        staged=staged,
-        driver_bound=driver_bound,
-        explain=explain,
-        target=target_capabilities,
-    )
     from fixer.cli import plan as command  # noqa: PLC0415 - commands load what they use
     from fixer.cli.sources import taken  # noqa: PLC0415
 
@@ -187,39 +133,18 @@ def plan(
 
 
 @app.command()
+@takes(GUEST | RUNNING)
 def identify(
+    *,
     files: MaybeFiles = None,
     domain: Domains = None,
     every: All = False,
-    os_id: Os = None,
-    assume: Assume = None,
-    kernel: Kernel = "",
-    virtio_win: VirtioWin = "",
-    os_map: Mapping = None,
-    inspection: Inspection = None,
-    osinfo_db: OsinfoDb = "",
-    connect: Connect = None,
-    guest_agent: GuestAgent = False,
-    negotiated: Negotiated = False,
-    policy: Policy = None,
+    wanted: Settings,
     format_: TextOrJson = "text",
     recursive: Recursive = False,
 ) -> None:
     """Say which OS a domain runs, and by what evidence."""
     choice("--format", format_, ("text", "json"))
-    wanted = settings(
-        os_id=os_id,
-        assume=assume,
-        kernel=kernel,
-        virtio_win=virtio_win,
-        os_map=os_map,
-        inspection=inspection,
-        osinfo_db=osinfo_db,
-        connect=connect,
-        guest_agent=guest_agent,
-        negotiated=negotiated,
-        policy=policy,
-    )
     from fixer.cli import identify as command  # noqa: PLC0415
 
     paths = chosen(files, domain, wanted, everything=every, recursive=recursive)
@@ -227,7 +152,9 @@ def identify(
 
 
 @app.command()
+@takes(GUEST | RUNNING | PLANNING | TARGET)
 def apply(
+    *,
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="[FILE...]", help="Domain XML files, or saved plans.", show_default=False),
@@ -267,26 +194,7 @@ def apply(
     make_persistent: Annotated[
         bool, typer.Option("--make-persistent", help="Define transient domains too, which makes them stay.")
     ] = False,
-    os_id: Os = None,
-    assume: Assume = None,
-    kernel: Kernel = "",
-    virtio_win: VirtioWin = "",
-    os_map: Mapping = None,
-    inspection: Inspection = None,
-    osinfo_db: OsinfoDb = "",
-    connect: Connect = None,
-    guest_agent: GuestAgent = False,
-    negotiated: Negotiated = False,
-    policy: Policy = None,
-    strategy: Strategy = None,
-    hotplug: Hotplug = None,
-    machine: Machine = "",
-    firmware: Firmware = "",
-    esp: Esp = False,
-    layout: Layout = "keep",
-    staged: Staged = False,
-    driver_bound: DriverBound = False,
-    target_capabilities: TargetCapabilities = "",
+    wanted: Settings,
     format_: TextOrJson = "text",
     jsonl: JsonL = False,
     state_dir: State = "",
@@ -306,28 +214,6 @@ def apply(
         raise VirtfixError("usage.target", "give either --output-dir DIR or --in-place")
     if backup_suffix and (not in_place or "/" in backup_suffix):
         raise VirtfixError("usage.suffix", "--backup-suffix goes with --in-place and holds no '/'")
-    wanted = settings(
-        os_id=os_id,
-        assume=assume,
-        kernel=kernel,
-        virtio_win=virtio_win,
-        os_map=os_map,
-        inspection=inspection,
-        osinfo_db=osinfo_db,
-        connect=connect,
-        guest_agent=guest_agent,
-        negotiated=negotiated,
-        policy=policy,
-        strategy=strategy,
-        hotplug=hotplug,
-        machine=machine,
-        firmware=firmware,
-        esp=esp,
-        layout=layout,
-        staged=staged,
-        driver_bound=driver_bound,
-        target=target_capabilities,
-    )
     if to_files:
         if domain or every:
             raise VirtfixError("usage.target", "--output-dir and --in-place are for files")
@@ -416,7 +302,9 @@ def _redefine(
 
 
 @app.command()
+@takes(GUEST | PLANNING)
 def verify(
+    *,
     files: MaybeFiles = None,
     domain: Domains = None,
     every: All = False,
@@ -436,48 +324,13 @@ def verify(
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=1, help="How long to wait for a start.")
     ] = 120,
-    os_id: Os = None,
-    assume: Assume = None,
-    kernel: Kernel = "",
-    virtio_win: VirtioWin = "",
-    os_map: Mapping = None,
-    inspection: Inspection = None,
-    osinfo_db: OsinfoDb = "",
-    connect: Connect = None,
-    policy: Policy = None,
-    strategy: Strategy = None,
-    hotplug: Hotplug = None,
-    machine: Machine = "",
-    firmware: Firmware = "",
-    esp: Esp = False,
-    layout: Layout = "keep",
-    staged: Staged = False,
-    driver_bound: DriverBound = False,
+    wanted: Settings,
     format_: TextOrJson = "text",
     recursive: Recursive = False,
     color: Color = "auto",
 ) -> None:
     """Start a throw-away copy on real QEMU; tell what its guest finds."""
     choice("--format", format_, ("text", "json"))
-    wanted = settings(
-        os_id=os_id,
-        assume=assume,
-        kernel=kernel,
-        virtio_win=virtio_win,
-        os_map=os_map,
-        inspection=inspection,
-        osinfo_db=osinfo_db,
-        connect=connect,
-        policy=policy,
-        strategy=strategy,
-        hotplug=hotplug,
-        machine=machine,
-        firmware=firmware,
-        esp=esp,
-        layout=layout,
-        staged=staged,
-        driver_bound=driver_bound,
-    )
     if before + after + both > 1:
         raise VirtfixError("usage.state", "give one of --before, --after and --both")
     from fixer.cli import verify as command  # noqa: PLC0415
@@ -486,7 +339,7 @@ def verify(
     shown = screen(color)
     how = command.How(
         states=command.BOTH if both else command.AFTER if after else command.BEFORE,
-        on=command.place_of_trial(connect or [], of_domains=bool(domain or every)),
+        on=command.place_of_trial(wanted.connections, of_domains=bool(domain or every)),
         kvm=kvm,
         boot_guest=boot_guest,
         kernel=guest_kernel,
@@ -500,20 +353,12 @@ def verify(
 
 
 @app.command()
+@takes(GUEST | RUNNING)
 def status(
+    *,
     domain: Domains = None,
     every: All = False,
-    os_id: Os = None,
-    assume: Assume = None,
-    kernel: Kernel = "",
-    virtio_win: VirtioWin = "",
-    os_map: Mapping = None,
-    inspection: Inspection = None,
-    osinfo_db: OsinfoDb = "",
-    connect: Connect = None,
-    guest_agent: GuestAgent = False,
-    negotiated: Negotiated = False,
-    policy: Policy = None,
+    wanted: Settings,
     format_: TextOrJson = "text",
     jsonl: JsonL = False,
     state_dir: State = "",
@@ -521,19 +366,6 @@ def status(
 ) -> None:
     """Tell which domains are right, and which run with old devices."""
     choice("--format", format_, ("text", "json"))
-    wanted = settings(
-        os_id=os_id,
-        assume=assume,
-        kernel=kernel,
-        virtio_win=virtio_win,
-        os_map=os_map,
-        inspection=inspection,
-        osinfo_db=osinfo_db,
-        connect=connect,
-        guest_agent=guest_agent,
-        negotiated=negotiated,
-        policy=policy,
-    )
     from fixer.cli import status as command  # noqa: PLC0415
 
     paths = chosen(None, domain, wanted, everything=every or not domain, recursive=False)
@@ -543,7 +375,9 @@ def status(
 
 
 @app.command()
+@takes(GUEST | RUNNING)
 def audit(
+    *,
     domain: Domains = None,
     every: All = False,
     monitor: Annotated[
@@ -560,42 +394,21 @@ def audit(
             help="Judge a saved text instead, or - : virsh qemu-monitor-command VM --hmp 'info qtree'.",
         ),
     ] = "",
-    os_id: Os = None,
-    assume: Assume = None,
-    kernel: Kernel = "",
-    virtio_win: VirtioWin = "",
-    os_map: Mapping = None,
-    inspection: Inspection = None,
-    osinfo_db: OsinfoDb = "",
-    connect: Connect = None,
-    guest_agent: GuestAgent = False,
-    negotiated: Negotiated = False,
-    policy: Policy = None,
+    wanted: Settings,
     format_: TextOrJson = "text",
     jsonl: JsonL = False,
     color: Color = "auto",
 ) -> None:
     """Tell which machines are broken, now or after the next start."""
     choice("--format", format_, ("text", "json"))
-    wanted = settings(
-        os_id=os_id,
-        assume=assume,
-        kernel=kernel,
-        virtio_win=virtio_win,
-        os_map=os_map,
-        inspection=inspection,
-        osinfo_db=osinfo_db,
-        connect=connect,
-        guest_agent=guest_agent,
-        negotiated=negotiated,
-        policy=policy,
-    )
     shown = screen(color)
     form = "jsonl" if jsonl else format_
+    asks = monitor or wanted.negotiated
     from fixer.cli import audit as command  # noqa: PLC0415
 
     if qtree:
-        if domain or every or monitor or os_map or inspection or connect or guest_agent or negotiated:
+        asked_for = wanted.mappings or wanted.inspections or wanted.connections
+        if domain or every or asks or asked_for or wanted.guest_agent:
             raise VirtfixError(
                 "usage.qtree",
                 "a saved text has no domain to look at or to ask",
@@ -603,7 +416,6 @@ def audit(
                 hint="say by --os or --assume what its guest is",
             )
         raise typer.Exit(command.run_qtree(qtree, wanted, form, shown))
-    asks = monitor or negotiated
     paths = chosen(None, domain, wanted, everything=every or not domain, recursive=False, writable=asks)
     raise typer.Exit(command.run(paths, wanted, form, shown, monitor=asks))
 
@@ -677,52 +489,15 @@ def resume(
 
 
 @app.command()
+@takes(GUEST | RUNNING | PLANNING)
 def topology(
+    *,
     file: Annotated[str, typer.Argument(metavar="FILE", help="Domain XML, or - .")],
     after: Annotated[bool, typer.Option("--after", help="Show the planned tree beside it.")] = False,
-    os_id: Os = None,
-    assume: Assume = None,
-    kernel: Kernel = "",
-    virtio_win: VirtioWin = "",
-    os_map: Mapping = None,
-    inspection: Inspection = None,
-    osinfo_db: OsinfoDb = "",
-    connect: Connect = None,
-    guest_agent: GuestAgent = False,
-    negotiated: Negotiated = False,
-    policy: Policy = None,
-    strategy: Strategy = None,
-    hotplug: Hotplug = None,
-    machine: Machine = "",
-    firmware: Firmware = "",
-    esp: Esp = False,
-    layout: Layout = "keep",
-    staged: Staged = False,
-    driver_bound: DriverBound = False,
+    wanted: Settings,
     color: Color = "auto",
 ) -> None:
     """Draw the PCI tree as the guest numbers it."""
-    wanted = settings(
-        os_id=os_id,
-        assume=assume,
-        kernel=kernel,
-        virtio_win=virtio_win,
-        os_map=os_map,
-        inspection=inspection,
-        osinfo_db=osinfo_db,
-        connect=connect,
-        guest_agent=guest_agent,
-        negotiated=negotiated,
-        policy=policy,
-        strategy=strategy,
-        hotplug=hotplug,
-        machine=machine,
-        firmware=firmware,
-        esp=esp,
-        layout=layout,
-        staged=staged,
-        driver_bound=driver_bound,
-    )
     from fixer.cli import topology as command  # noqa: PLC0415
 
     raise typer.Exit(command.run(file, wanted, screen(color), after=after))

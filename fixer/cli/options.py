@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from fixer.cli.wiring import Screen, Settings
 
 Files = Annotated[
@@ -156,29 +159,68 @@ JsonL = Annotated[bool, typer.Option("--jsonl", help="Print a JSON object a line
 TextOrJson = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="What to print.")]
 
 
+# Names of what ``settings`` takes, as commands take them together.
+GUEST = frozenset(
+    {"os_id", "assume", "kernel", "virtio_win", "os_map", "inspection", "osinfo_db", "connect", "policy"}
+)
+RUNNING = frozenset({"guest_agent", "negotiated"})
+PLANNING = frozenset(
+    {"strategy", "hotplug", "machine", "firmware", "esp", "layout", "staged", "driver_bound"}
+)
+TARGET = frozenset({"target_capabilities"})
+
+
+def takes(options: frozenset[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these options of ``settings`` in the place of its parameter ``wanted``, which they become.
+
+    The command line reads signatures (Typer, get_params_from_function), so the command gets the whole one.
+    """
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**given: Any) -> None:
+            shared = {name: given.pop(name) for name in options}
+            command(wanted=settings(**shared), **given)
+
+        parameters: list[Parameter] = []
+        for parameter in _parameters(command):
+            if parameter.name == "wanted":
+                parameters += (option for option in _parameters(settings) if option.name in options)
+            else:
+                parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+        run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, {}
+        return run
+
+    return with_options
+
+
+def _parameters(function: Callable[..., Any]) -> Iterable[Parameter]:
+    # Settings are loaded by the commands that run.
+    return signature(function, eval_str=True, locals={"Settings": object}).parameters.values()
+
+
 def settings(
     *,
-    os_id: str | None = None,
-    assume: str | None = None,
-    kernel: str = "",
-    virtio_win: str = "",
-    os_map: list[str] | None = None,
-    inspection: list[str] | None = None,
-    osinfo_db: str = "",
-    connect: list[str] | None = None,
-    guest_agent: bool = False,
-    negotiated: bool = False,
-    policy: list[str] | None = None,
-    strategy: str | None = None,
-    hotplug: list[str] | None = None,
-    explain: bool = False,
-    target: str = "",
-    machine: str = "",
-    firmware: str = "",
-    esp: bool = False,
-    layout: str = "keep",
-    staged: bool = False,
-    driver_bound: bool = False,
+    os_id: Os = None,
+    assume: Assume = None,
+    kernel: Kernel = "",
+    virtio_win: VirtioWin = "",
+    os_map: Mapping = None,
+    inspection: Inspection = None,
+    osinfo_db: OsinfoDb = "",
+    connect: Connect = None,
+    guest_agent: GuestAgent = False,
+    negotiated: Negotiated = False,
+    policy: Policy = None,
+    strategy: Strategy = None,
+    hotplug: Hotplug = None,
+    machine: Machine = "",
+    firmware: Firmware = "",
+    esp: Esp = False,
+    layout: Layout = "keep",
+    staged: Staged = False,
+    driver_bound: DriverBound = False,
+    target_capabilities: TargetCapabilities = "",
 ) -> Settings:
     """Return options as settings. Raises VirtfixError for a value that an option does not take."""
     from fixer.cli.wiring import Settings, driver_kinds  # noqa: PLC0415 - commands load what they use
@@ -201,29 +243,28 @@ def settings(
     kinds = tuple(kind for part in hotplug or () for kind in part.split(",") if kind)
     driver_kinds(kinds)
     return Settings(
-        os_id,
-        assume,
-        tuple(policy or ()),
-        strategy,
-        kinds,
-        explain,
-        kernel,
-        virtio_win,
-        tuple(os_map or ()),
-        tuple(inspection or ()),
-        osinfo_db,
-        connect[0] if connect else None,
-        guest_agent,
-        negotiated,
-        time.strftime("%Y-%m-%d"),
-        tuple(connect or ()),
-        target,
-        machine,
-        firmware,
-        esp,
-        layout,
-        staged,
-        driver_bound,
+        os=os_id,
+        assume=assume,
+        policies=tuple(policy or ()),
+        strategy=strategy,
+        hotplug=kinds,
+        kernel=kernel,
+        virtio_win=virtio_win,
+        mappings=tuple(os_map or ()),
+        inspections=tuple(inspection or ()),
+        osinfo_db=osinfo_db,
+        connect=connect[0] if connect else None,
+        connections=tuple(connect or ()),
+        guest_agent=guest_agent,
+        negotiated=negotiated,
+        today=time.strftime("%Y-%m-%d"),
+        target=target_capabilities,
+        machine=machine,
+        firmware=firmware,
+        esp=esp,
+        layout=layout,
+        staged=staged,
+        driver_bound=driver_bound,
     )
 
 
