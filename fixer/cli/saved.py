@@ -18,7 +18,7 @@ from fixer.execution.apply import Result, Status, Target, check_digest, define_n
 from fixer.execution.meant import Meant
 from fixer.findings import Skip
 from fixer.planning.plan import untouched
-from fixer.planning.replay import check_saved, guest_of, no_plan, replay
+from fixer.planning.replay import check_saved, guest_of, is_carried_out, no_plan, replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -112,10 +112,9 @@ def job_of(saved: dict[str, Any], uri: str | None) -> Job:
             # A plan that was made by a reader was made from the XML that readers get, which lacks passwords.
             base = sources.store(uri, writable=True).public_xml(uuid)
             if digest(base) != planned:
-                if after in {digest(data), digest(base)}:
-                    return untouched(
-                        read_domain(data), guest_of(saved), Skip("domain", "is as planned already")
-                    )
+                domain = read_domain(data)
+                if after in {digest(data), digest(base)} or is_carried_out(domain, saved):
+                    return untouched(domain, guest_of(saved), Skip("domain", "is as planned already"))
                 check_digest(data, planned)
         plan = replay(data, saved)
         result = plan.result if base is data else replay(base, saved).result

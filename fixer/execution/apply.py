@@ -153,8 +153,8 @@ def _define(
     kept: dict[str, Any],
     *,
     written_by_libvirt: bool = True,
-) -> None:
-    """Define the result of a plan, with backup, journal and a look back. Raises VirtfixError.
+) -> bytes:
+    """Define the result of a plan, with backup, journal and a look back; return what is in force. Raises VirtfixError.
 
     On any error or difference the old definition is put back. A managed save is removed. ``kept`` is what says later
     which XML was meant: the edits, or the name of the stored XML.
@@ -164,24 +164,23 @@ def _define(
     was = {"backup": journal.keep(uuid, old.xml), "transient": old.transient}
     journal.write(PLANNED, {**facts, **digests, **was, **kept})
     if written_by_libvirt:
-        _carry_out(
+        return _carry_out(
             journal,
             facts,
             lambda: replace(store, journal, uuid, old, meant.result, news=meant.news, checked=meant.checked),
         )
-    else:
-        _carry_out(
-            journal,
-            facts,
-            lambda: replace(store, journal, uuid, old, meant.result, written_by_libvirt=False),
-            keep=True,
-        )
+    return _carry_out(
+        journal,
+        facts,
+        lambda: replace(store, journal, uuid, old, meant.result, written_by_libvirt=False),
+        keep=True,
+    )
 
 
 def _carry_out(
     journal: Journal, facts: dict[str, Any], act: Callable[[], bytes], *, keep: bool = False
-) -> None:
-    """Do what was written down as planned, and write down what became of it. Raises VirtfixError.
+) -> bytes:
+    """Do what was written down as planned, write down what became of it, return what is in force. Raises VirtfixError.
 
     ``keep`` stores what is in force then: libvirt has filled it up.
     """
@@ -200,6 +199,7 @@ def _carry_out(
             f"the new definition is in force, but that could not be written down: {error}",
             hint="virtfix resume writes it down",
         ) from error
+    return now
 
 
 def outcome(error: VirtfixError) -> str:
@@ -225,7 +225,11 @@ def define_new(store: DomainStore, journal: Journal, meant: Meant, allowed: Allo
     state = ready(store, uuid, allowed) if old else State()
     _refuse_managed_save(state, allowed)
     kept = {"meant": journal.keep(uuid, meant.result), "edits": []}
-    _define(store, journal, uuid, Old.of(old, state), meant, kept, written_by_libvirt=False)
+    got = _define(store, journal, uuid, Old.of(old, state), meant, kept, written_by_libvirt=False)
+    if got == old and state.persistent:
+        return result._replace(
+            status=Status.UNCHANGED, code="apply.unchanged", reason="is defined like that already", devices=0
+        )
     return result._replace(pending_restart=state.active, notes=notes(state))
 
 

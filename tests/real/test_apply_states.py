@@ -238,6 +238,20 @@ def test_a_saved_plan_is_carried_out_as_it_was_saved(host: Host, oracle: ModuleT
     assert f"passwd='{PASSWORD}'" in inactive(domain)
 
 
+def test_a_saved_plan_that_was_carried_out_is_nothing_to_do(host: Host) -> None:
+    """Also where libvirt has filled in what the plan leaves to it: chassis and port of the bridges."""
+    domain = host.define("twice")
+    path = planned(host, domain, options=("--strategy", "bridge"))
+    assert "1 changed" in host.virtfix("apply", path, "--yes").err
+    once = inactive(domain)
+    assert digest(once.encode()) != json.loads(path.read_text())["digest"]["after"], (
+        "or libvirt filled in nothing"
+    )
+    again = host.virtfix("apply", path, "--yes")
+    assert (again.code, "is as planned already" in again.out) == (0, True), again
+    assert inactive(domain) == once
+
+
 def test_a_saved_plan_is_refused_after_an_edit(host: Host) -> None:
     """Both hashes are told: that of the plan and that of the domain."""
     domain, other = host.define("edited"), host.define("as-planned")

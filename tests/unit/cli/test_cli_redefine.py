@@ -282,6 +282,20 @@ def test_files_are_defined(apply: Callable[..., Done], host: Host, virtfix: Run)
         host.domain("new")
 
 
+def test_what_is_defined_already_is_not_told_as_changed(apply: Callable[..., Done], host: Host) -> None:
+    file = host.place / "new.xml"
+    file.write_text(renamed(SAMPLE, "new"))
+    apply(file, "--define", "--yes")
+    first = host.xml("new")
+    again = apply(file, "--define", "--yes")
+    assert (again.code, again.text) == (0, "unchanged  new  is defined like that already\n"), again.err
+    file.write_text(
+        renamed(SAMPLE, "new").replace("<vcpu placement='static'>2<", "<vcpu placement='static'>3<")
+    )
+    assert apply(file, "--define", "--yes").text == "changed    new  6 devices\n"
+    assert host.xml("new") != first
+
+
 def test_a_name_that_another_domain_has_is_refused(apply: Callable[..., Done], host: Host) -> None:
     before = host.xml("vm1")
     file = host.place / "clash.xml"
