@@ -546,9 +546,7 @@ def main() -> None:
         app()
         sys.stdout.flush()
     except VirtfixError as error:
-        _finish(
-            f"virtfix: {error}\n", Exit.USAGE if error.code.startswith(("usage.", "hotplug.")) else Exit.ERROR
-        )
+        _finish(f"virtfix: {error}\n", Exit.USAGE if error.code.startswith("usage.") else Exit.ERROR)
     except KeyboardInterrupt:
         _finish("virtfix: interrupted\n", 130)
     except BrokenPipeError:  # the reader went away: that is its right

@@ -89,7 +89,7 @@ def explain(settings: Settings, os_id: str, device: str, width: int) -> Exit:
 
         meant = near(device, (*DEVICE_KINDS, *KINDS))
         hint = f"did you mean {meant}?" if meant else f"one of {', '.join(sorted({*DEVICE_KINDS, *KINDS}))}"
-        raise VirtfixError("policy.device", f"no device kind '{device}'", where="DEVICE", hint=hint)
+        raise VirtfixError("usage.kind", f"no device kind '{device}'", where="DEVICE", hint=hint)
     guest = _guest(build_knowledge(settings), os_id, settings)
     from fixer.report.driving import driving_text  # noqa: PLC0415
 

@@ -175,7 +175,7 @@ def driver_kinds(names: tuple[str, ...]) -> frozenset[str]:
         else:
             known = ", ".join(sorted({*DEVICE_KINDS, *KINDS}))
             raise VirtfixError(
-                "hotplug.kind", f"no device kind '{name}'", where="--hotplug", hint=f"one of {known}"
+                "usage.kind", f"no device kind '{name}'", where="--hotplug", hint=f"one of {known}"
             )
     return frozenset(found)
 

@@ -86,6 +86,7 @@ def test_apply(virtfix: Run, samples: Path, unresolved: Path, tmp_path: Path) ->
         pytest.param(("plan", "x.xml", "--strategy", "magic"), "--strategy", id="unknown strategy"),
         pytest.param(("plan", "x.xml", "--assume", "old"), "--assume", id="unknown assumption"),
         pytest.param(("plan", "x.xml", "--hotplug", "floppy"), "--hotplug", id="unknown kind"),
+        pytest.param(("policy", "explain", "rhel6.9", "floppy"), "DEVICE", id="unknown kind, of a policy"),
         pytest.param(("plan", "x.xml", "y.xml", "--format", "xml"), "xml", id="two domains as one XML"),
         pytest.param(
             ("apply", str(SAMPLES / "rhel6-q35-ovmf.xml")), "--output-dir", id="apply without a target"
