@@ -20,6 +20,7 @@ _PAINT = {Verdict.PASS: _GREEN, Verdict.FAIL: _RED, Verdict.UNJUDGED: ""}
 # A table of 80 columns has no room for more.
 _MODES = {"transitional": "trans", "modern-only": "modern", "virtio 1.0": "1.0"}
 _HEAD = ("", "device", "at", "PCI id", "I/O", "features", "q0", "mode")
+_DEVICE, _SHORTEST = 1, 12  # the column that gives way on a narrow terminal, and how far
 
 
 def render(tried: Tried, name: str, *, width: int = 80, color: bool = False) -> str:
@@ -29,8 +30,12 @@ def render(tried: Tried, name: str, *, width: int = 80, color: bool = False) -> 
     lines = [f"{_BOLD}{title}{_RESET}" if color else title]
     cells = [_HEAD, *map(_cells, seen.rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_HEAD))]
+    widths[_DEVICE] = min(
+        widths[_DEVICE], max(width - sum(widths) - len(widths) + 1 + widths[_DEVICE], _SHORTEST)
+    )
     for number, row in enumerate(cells):
-        line = " ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()
+        fitting = (printable(cell, size).ljust(size) for cell, size in zip(row, widths, strict=True))
+        line = " ".join(fitting).rstrip()
         paint = _PAINT[seen.rows[number - 1].verdict] if number else ""
         lines.append(f"{paint}{line[:4]}{_RESET}{line[4:]}" if color and paint else line)
     lines += _wrapped(_reasons(seen.rows), width)
@@ -62,7 +67,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     mode = seen if seen == expected else f"{seen}, not {expected}"
     return (
         row.verdict.value,
-        printable(row.device, 40),
+        printable(row.device),
         row.address,
         row.pci_id,
         row.io.removeprefix("0x"),

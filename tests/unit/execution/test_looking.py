@@ -222,6 +222,25 @@ def test_another_order_is_told() -> None:
     assert told == "the order of the disks was disk[vda], disk[vdb], it is disk[vdb], disk[vda]"
 
 
+@pytest.mark.parametrize("width", [80, 72, 120])
+def test_a_long_name_gives_way_where_there_is_no_room(width: int) -> None:
+    """As a NIC of the host whose address is unknown beside a mode that is not as expected; the sentence has it whole."""
+    row = judged(Machine(pci([IO, MSIX, MODERN])))
+    long = row._replace(
+        device="filesystem[/a/long/way/to/what/is/shared/with/it]",
+        verdict=Verdict.FAIL,
+        expected="legacy",
+        seen="transitional",
+        why="is not as expected",
+    )
+    lines = verification.render(
+        Tried("before", "x", Seen((long, row), 1.0)), "vm.xml", width=width
+    ).splitlines()
+    assert max(map(len, lines)) <= width
+    assert ("…" in lines[2]) == (width < 120)
+    assert long.device in lines[-1]
+
+
 def test_the_report_fits_80_columns_and_has_no_colour_by_itself() -> None:
     row = judged(Machine(pci([IO, MSIX, MODERN])))
     long = row._replace(device="interface[52:54:00:de:b7:01]")
