@@ -75,7 +75,9 @@ class Daemon:
         shutil.rmtree(self.folder / "s")
         (self.folder / "s").mkdir()
         (self.folder / "pid").unlink(missing_ok=True)
-        command = ["unshare", "-m", "-u", "sh", "-c", _START, "start", str(self.folder), self.name, *_OWN]
+        # Tests that are killed can not stop it: it is told when they end (prctl(2), PR_SET_PDEATHSIG).
+        command = ["setpriv", "--pdeathsig", "TERM", "unshare", "-m", "-u"]
+        command += ["sh", "-c", _START, "start", str(self.folder), self.name, *_OWN]
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         end = time.monotonic() + 30
