@@ -275,7 +275,12 @@ def _planners(jobs: list[Job], settings: Settings) -> Iterator[Planners | None]:
     from fixer.cli.planners import Planners  # noqa: PLC0415
 
     collect_seldom()
-    with Planners(settings, _THREADS) as planners:
+    try:
+        started = Planners(settings, _THREADS)
+    except OSError:  # no process or pipe is to be had: this one plans
+        yield None
+        return
+    with started as planners:
         yield planners
 
 

@@ -93,7 +93,7 @@ _WORDS = {PLANNED: "cut off", LEFT: "kept old", RESTORED: "restored", UNKNOWN: "
 
 
 def _word(entry: Entry) -> str:
-    return _WORDS.get(entry.event, "changed")
+    return "unchanged" if entry.idle else _WORDS.get(entry.event, "changed")
 
 
 def _entry_json(run: Run, entry: Entry) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _latest(place: Any, domain: str) -> tuple[Run, Entry]:
         known = [
             entry
             for entry in entries(read_events(run.journal())).values()
-            if _is_called(entry, domain) and entry.event != LEFT
+            if _is_called(entry, domain) and entry.event != LEFT and not entry.idle
         ]
         undone = undone or (run.id if known else "")
         found = [entry for entry in known if entry.event != RESTORED]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +12,21 @@ from fixer.adapters.file_store import read_input
 from fixer.cli import redefine, sources
 from fixer.cli.redefine import Job
 from fixer.cli.sources import DomainRef
+from fixer.cli.wiring import state_dir
 from fixer.domain.document import digest
 from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError, printable
 from fixer.execution.apply import Result, Status, Target, check_digest, define_new, not_done
+from fixer.execution.journal import DEFINED, entries, read_events
 from fixer.execution.meant import Meant
 from fixer.findings import Skip
 from fixer.planning.plan import untouched
-from fixer.planning.replay import check_saved, guest_of, is_carried_out, no_plan, replay
+from fixer.planning.replay import check_saved, guest_of, no_plan, replay, unresolved_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fixer.adapters.state_dir import Run, StateDir
     from fixer.cli.exit_codes import Exit
     from fixer.cli.redefine import Wishes
     from fixer.cli.wiring import Settings
@@ -54,13 +58,14 @@ def check_kinds(paths: Sequence[str]) -> None:
 
 def run_plans(paths: Sequence[str], settings: Settings, wishes: Wishes, *, detailed: bool) -> Exit:
     """Carry saved plans out; nothing is planned anew. Raises VirtfixError before anything is changed."""
-    found = [job for path in paths for job in _jobs(path, settings)]
+    past = Past(state_dir(wishes.state))
+    found = [job for path in paths for job in _jobs(path, settings, past)]
     jobs = [job for job in found if isinstance(job, Job)]
     unplanned = [result for result in found if isinstance(result, Result)]
     return redefine.carry_out(jobs, settings, wishes, detailed=detailed, unplanned=unplanned)
 
 
-def _jobs(path: str, settings: Settings) -> Iterator[Job | Result]:
+def _jobs(path: str, settings: Settings, past: Past) -> Iterator[Job | Result]:
     """Yield what to carry out, and a result for each domain that could not be planned."""
     try:
         value = json.loads(read_input(path, _MAX_PLAN))
@@ -69,7 +74,7 @@ def _jobs(path: str, settings: Settings) -> Iterator[Job | Result]:
             if isinstance(saved, dict) and saved.get("status") == "error":
                 yield _unplanned(saved, settings)
                 continue
-            yield job_of(check_saved(saved), _holder(saved["domain"]["uuid"], settings))
+            yield job_of(check_saved(saved), _holder(saved["domain"]["uuid"], settings), past)
     except RecursionError:
         raise no_plan().at(path) from None
     except ValueError as error:
@@ -101,10 +106,45 @@ def _holder(uuid: str, settings: Settings) -> str | None:
     return uris[0]
 
 
-def job_of(saved: dict[str, Any], uri: str | None) -> Job:
-    """Return the job that carries a saved plan out."""
+class Past:
+    """Which saved plans the runs of this machine carried out, and what was in force then; read when it is asked for."""
+
+    def __init__(self, state: StateDir) -> None:
+        self._state = state
+
+    def left(self, saved: dict[str, Any], uri: str, now: str) -> bool:
+        """Tell whether the definition with the digest ``now`` is the one that came of a saved plan."""
+        return (uri, *_plan_key(saved), now) in self._known
+
+    @cached_property
+    def _known(self) -> frozenset[tuple[str, ...]]:
+        return frozenset(one for name in self._state.runs() for one in _carried_out(self._state.find(name)))
+
+
+def _carried_out(run: Run) -> list[tuple[str, ...]]:
+    try:
+        plans = {plan["domain"]["uuid"]: _plan_key(plan) for plan in map(check_saved, run.plans())}
+        found = entries(read_events(run.journal())).values() if plans else ()
+    except VirtfixError:
+        return []  # a run that is broken tells nothing of this plan
+    return [
+        (entry.uri, *plans[entry.uuid], entry.now)
+        for entry in found
+        if entry.event == DEFINED and entry.uuid in plans
+    ]
+
+
+def _plan_key(saved: dict[str, Any]) -> tuple[str, str, str]:
+    return saved["domain"]["uuid"], saved["digest"]["before"], saved["digest"]["after"]
+
+
+def job_of(saved: dict[str, Any], uri: str | None, past: Past | None = None) -> Job:
+    """Return the job that carries a saved plan out; ``past`` knows whether it was, and what libvirt made of it."""
     uuid, name = saved["domain"]["uuid"], saved["domain"]["name"]
     planned, after = saved["digest"]["before"], saved["digest"]["after"]
+
+    def is_done(now: str) -> bool:
+        return past is not None and past.left(saved, sources.store(uri, writable=True).uri, now)
 
     def make(data: bytes) -> Plan:
         base = data
@@ -113,8 +153,9 @@ def job_of(saved: dict[str, Any], uri: str | None) -> Job:
             base = sources.store(uri, writable=True).public_xml(uuid)
             if digest(base) != planned:
                 domain = read_domain(data)
-                if after in {digest(data), digest(base)} or is_carried_out(domain, saved):
-                    return untouched(domain, guest_of(saved), Skip("domain", "is as planned already"))
+                if after in {digest(data), digest(base)} or is_done(digest(data)):
+                    done = Skip("domain", "is as planned already")
+                    return untouched(domain, guest_of(saved), done, unresolved=unresolved_of(saved))
                 check_digest(data, planned)
         plan = replay(data, saved)
         result = plan.result if base is data else replay(base, saved).result
@@ -133,8 +174,6 @@ def run_files(
     paths: Sequence[str], request: Request, settings: Settings, wishes: Wishes, *, detailed: bool
 ) -> Exit:
     """Plan XML files and define the results. Raises VirtfixError before anything is changed."""
-    from fixer.cli.wiring import state_dir  # noqa: PLC0415
-
     paths = sources.taken(paths, wishes.exclude, wishes.limit)
     store = sources.store(settings.connect, writable=True)
     state = state_dir(wishes.state)

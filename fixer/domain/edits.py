@@ -103,37 +103,6 @@ def splices(domain: Domain, edits: tuple[Edit, ...]) -> list[Splice]:
     return writer.splices()
 
 
-def in_force(domain: Domain, edits: tuple[Edit, ...]) -> bool:
-    """Tell whether a domain is as each of the edits would leave it, whatever else is different in it."""
-    return all(_holds(domain, edit) for edit in edits)
-
-
-def _holds(domain: Domain, edit: Edit) -> bool:
-    if isinstance(edit, SetAddress):
-        device = domain.by_key.get(edit.at)
-        return (
-            device is not None
-            and device.address == edit.new
-            and (device.multifunction == "on") == edit.multifunction
-        )
-    node = domain.find(edit.at)
-    if isinstance(edit, SetAttribute):
-        return node is not None and node.attrs.get(edit.name) == edit.new
-    if isinstance(edit, RemoveElement):
-        return node is None
-    return node is not None and any(_covers(child, edit.element) for child in node.children)
-
-
-def _covers(node: Node, element: Element) -> bool:
-    """Tell whether an element says all that was written: libvirt adds to it, and has prefixes of its own."""
-    return (
-        node.name.rpartition(":")[2] == element.name.rpartition(":")[2]
-        and all(node.attrs.get(name) == value for name, value in element.attrs.items() if name[:5] != "xmlns")
-        and (not element.text or node.text == element.text)
-        and all(any(_covers(child, part) for child in node.children) for part in element.children)
-    )
-
-
 def _name_of(edit: AddElement) -> str:
     """Return the name of a container that the domain lacks; those of QEMU take the prefix of their child."""
     return "devices" if edit.at == "domain/devices" else f"{edit.element.name.partition(':')[0]}:{edit.at}"

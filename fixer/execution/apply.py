@@ -226,11 +226,12 @@ def define_new(store: DomainStore, journal: Journal, meant: Meant, allowed: Allo
     _refuse_managed_save(state, allowed)
     kept = {"meant": journal.keep(uuid, meant.result), "edits": []}
     got = _define(store, journal, uuid, Old.of(old, state), meant, kept, written_by_libvirt=False)
-    if got == old and state.persistent:
-        return result._replace(
-            status=Status.UNCHANGED, code="apply.unchanged", reason="is defined like that already", devices=0
-        )
-    return result._replace(pending_restart=state.active, notes=notes(state))
+    result = result._replace(pending_restart=state.active, notes=notes(state))
+    if got != old or not state.persistent:
+        return result
+    return result._replace(
+        status=Status.UNCHANGED, code="apply.unchanged", reason="is defined like that already", devices=0
+    )
 
 
 def old_xml(store: DomainStore, uuid: str) -> bytes:

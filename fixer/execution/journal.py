@@ -53,6 +53,11 @@ class Entry(NamedTuple):
         """Whether the run ended before it knew what became of the domain."""
         return self.event in {PLANNED, UNKNOWN}
 
+    @property
+    def idle(self) -> bool:
+        """Whether the domain was defined as it had been, and nothing is to be undone."""
+        return self.event == DEFINED and self.now == self.before and not self.transient
+
 
 def read_events(data: bytes) -> list[dict[str, Any]]:
     """Return the events of a journal; what is no whole event, as a line whose writer was killed, is left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fixer.domain.edits import StaleEditError, in_force
+from fixer.domain.edits import StaleEditError
 from fixer.domain.edits import splices as splices_of
 from fixer.domain.model import read_domain
 from fixer.domain.writing import apply_splices
@@ -16,13 +16,6 @@ from fixer.planning.plan import FORMAT, Change, Guest, Plan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fixer.domain.edits import Edit
-    from fixer.domain.model import Domain
-
-
-# What values of the wrong kind raise where a saved plan is read.
-_BROKEN = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
-
 
 def replay(data: bytes, saved: Mapping[str, Any]) -> Plan:
     """Return the plan ``saved`` (docs/json.md) for the XML ``data``.
@@ -30,12 +23,12 @@ def replay(data: bytes, saved: Mapping[str, Any]) -> Plan:
     Raises VirtfixError ``plan.stale`` where its edits do not fit, ``plan.format`` where it is no such plan.
     """
     domain = read_domain(data)
-    edits = edits_of(saved)
     try:
+        edits = tuple(decode_edit(edit) for edit in saved["edits"])
         guest = guest_of(saved)
-        unresolved = tuple(_finding(value) for value in saved["unresolved"])
+        unresolved = unresolved_of(saved)
         changes = tuple(_change(value) for value in saved["changes"])
-    except _BROKEN as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise no_plan() from error
     try:
         splices = splices_of(domain, edits)
@@ -62,25 +55,19 @@ def replay(data: bytes, saved: Mapping[str, Any]) -> Plan:
     )
 
 
-def is_carried_out(domain: Domain, saved: Mapping[str, Any]) -> bool:
-    """Tell whether a domain has all that a saved plan changes: libvirt may have added to it since."""
-    edits = edits_of(saved)
-    return bool(edits) and in_force(domain, edits)
-
-
-def edits_of(saved: Mapping[str, Any]) -> tuple[Edit, ...]:
-    """Return the edits of a saved plan. Raises VirtfixError ``plan.format`` where they are none."""
-    try:
-        return tuple(decode_edit(edit) for edit in saved["edits"])
-    except _BROKEN as error:
-        raise no_plan() from error
-
-
 def guest_of(saved: Mapping[str, Any]) -> Guest:
     """Return which guest a plan was made for. Raises VirtfixError ``plan.format`` where it does not say so."""
     try:
         return Guest(**{key: _frozen(saved["guest"].get(key, "")) for key in Guest._fields})
     except (KeyError, AttributeError):
+        raise no_plan() from None
+
+
+def unresolved_of(saved: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Return what a saved plan leaves unresolved. Raises VirtfixError ``plan.format`` where it does not say so."""
+    try:
+        return tuple(_finding(value) for value in saved["unresolved"])
+    except (KeyError, TypeError, ValueError):
         raise no_plan() from None
 
 

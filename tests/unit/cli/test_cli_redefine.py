@@ -149,6 +149,7 @@ def test_a_saved_plan_is_carried_out_as_it_is(apply: Callable[..., Done], host: 
     )
     assert apply(plan, "--yes").text == "changed    vm2  6 devices\n"
     assert "pcie-to-pci-bridge" in host.xml("vm2")
+    host.edit("vm2")
     again = apply(plan, "--yes")
     assert again.code == 4
     assert "changed since the plan: it was sha256:" in again.err
@@ -282,18 +283,48 @@ def test_files_are_defined(apply: Callable[..., Done], host: Host, virtfix: Run)
         host.domain("new")
 
 
-def test_what_is_defined_already_is_not_told_as_changed(apply: Callable[..., Done], host: Host) -> None:
+def test_what_is_defined_already_is_not_told_as_changed(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
     file = host.place / "new.xml"
     file.write_text(renamed(SAMPLE, "new"))
     apply(file, "--define", "--yes")
     first = host.xml("new")
     again = apply(file, "--define", "--yes")
     assert (again.code, again.text) == (0, "unchanged  new  is defined like that already\n"), again.err
+    assert [line.split("  ")[-1] for line in virtfix("history").text.splitlines()] == [
+        "1 changed",
+        "1 unchanged",
+    ]
     file.write_text(
         renamed(SAMPLE, "new").replace("<vcpu placement='static'>2<", "<vcpu placement='static'>3<")
     )
     assert apply(file, "--define", "--yes").text == "changed    new  6 devices\n"
     assert host.xml("new") != first
+
+
+def test_what_was_defined_twice_is_taken_away_at_once(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    """The second time changed nothing, so it is no change to undo."""
+    file = host.place / "new.xml"
+    file.write_text(renamed(SAMPLE, "new"))
+    for _ in range(2):
+        apply(file, "--define", "--yes")
+    assert virtfix("rollback", "--domain", "new", "--yes").code == 0
+    with pytest.raises(libvirt.libvirtError):
+        host.domain("new")
+
+
+def test_a_running_domain_that_is_defined_twice_stays_pending(apply: Callable[..., Done], host: Host) -> None:
+    file = host.place / "vm1.xml"
+    file.write_text(host.xml("vm1"))
+    told = [json.loads(apply(file, "--define", "--yes", "--format", "json").out)[0] for _ in range(2)]
+    assert [one["status"] for one in told] == ["changed", "unchanged"]
+    host.domain("vm1").create()
+    (one,) = json.loads(apply(file, "--define", "--yes", "--format", "json").out)
+    assert (one["status"], one["pending_restart"]) == ("unchanged", True)
+    assert one["notes"]
 
 
 def test_a_name_that_another_domain_has_is_refused(apply: Callable[..., Done], host: Host) -> None:
@@ -422,6 +453,48 @@ def test_a_saved_plan_that_was_carried_out_is_nothing_to_do(
     assert apply(plan, "--yes").text == "changed    vm2  6 devices\n"
     again = apply(plan, "--yes")
     assert (again.code, again.text) == (0, "unchanged  vm2  is as planned already\n"), again.err
+
+
+@pytest.mark.parametrize("strategy", ["integrated", "bridge"])
+def test_carried_out_it_is_nothing_to_do_until_somebody_edits_what_came_of_it(
+    apply: Callable[..., Done], host: Host, virtfix: Run, strategy: str
+) -> None:
+    """libvirt fills in chassis and port of a bridge, so what came of the plan is known from its run."""
+    text = host.xml("vm2").replace("</devices>", "<vsock model='virtio'><cid auto='yes'/></vsock></devices>")
+    sources.store(host.uri, writable=True)._connection.defineXML(text)
+    plan = host.place / "plan.json"
+    ask = ("plan", "--connect", host.uri, "--domain", "vm2", "--strategy", strategy, "--out", plan)
+    assert virtfix(*ask).code == 0
+    first = apply(plan, "--yes", "--detailed-exitcode")
+    assert (first.code, first.text) == (4, "changed    vm2  6 devices; 1 unresolved\n"), first.err
+    came = host.xml("vm2")
+    again = apply(plan, "--yes", "--detailed-exitcode")
+    assert (again.code, again.text) == (4, "unchanged  vm2  is as planned already; 1 unresolved\n"), again.err
+    sources.store(host.uri, writable=True)._connection.defineXML(
+        came.replace(
+            "<disk type='file' device='disk'",
+            "<disk type='file' device='disk' model='virtio-non-transitional'",
+            1,
+        )
+    )
+    broken = host.xml("vm2")
+    assert "changed since the plan" in apply(plan, "--yes").err, (
+        "its changes are in force, its devices are not right"
+    )
+    assert host.xml("vm2") == broken
+
+
+def test_a_broken_run_does_not_hide_that_another_carried_a_plan_out(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm2", "--strategy", "bridge", "--out", plan)
+    other = host.place / "other.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm1", "--out", other)
+    apply(other, "--yes")
+    apply(plan, "--yes")
+    (host.place / "state" / "runs" / runs(host)[0] / "plans.json").write_text("{")
+    assert apply(plan, "--yes").text == "unchanged  vm2  is as planned already\n"
 
 
 def test_a_plan_of_another_name_is_refused(apply: Callable[..., Done], host: Host, virtfix: Run) -> None:
@@ -801,6 +874,17 @@ def test_what_another_process_can_not_plan_is_told_as_by_this_one(
         told.append(re.sub(r"run \S+", "", apply("--domain", "stranger", "--yes").err))
     assert told[0] == told[1]
     assert "failed     stranger" in told[0]
+
+
+def test_without_a_planner_this_process_plans(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(redefine, "_APART_FROM", 1)
+    monkeypatch.setattr(Planners, "__init__", fails)
+    assert "3 changed, 1 unchanged, 0 blocked, 0 failed" in apply("--all", "--yes").err
 
 
 @pytest.mark.parametrize("answers", [0, 1])
