@@ -48,6 +48,15 @@ def _read_all(descriptor: int, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def is_file(path: str) -> bool:
+    """Whether a regular file is there. What may not be looked at is none, and no error: pathlib raises there."""
+    return os.path.isfile(path)
+
+
+def is_folder(path: str) -> bool:
+    return os.path.isdir(path)
+
+
 def cache_folder(name: str) -> Path:
     """Return where this user keeps what can be made again (XDG Base Directory Specification 0.8)."""
     base = os.environ.get("XDG_CACHE_HOME", "")

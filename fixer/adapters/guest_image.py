@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from fixer.adapters.file_store import cache_folder
+from fixer.adapters.file_store import cache_folder, problem
 from fixer.errors import VirtfixError
 
 if TYPE_CHECKING:
@@ -80,6 +80,13 @@ def build_guest(
     """
     if not BUSYBOX.exists():
         raise _unavailable(f"{BUSYBOX} is missing: install busybox-static")
+    try:
+        return _built(cache, more, add)
+    except OSError as error:
+        raise problem(error, str(error.filename or cache), "write") from None
+
+
+def _built(cache: Path, more: str, add: Callable[[Path, Path], Sequence[Entry]] | None) -> Guest:
     parts = (INIT.read_text(), more, *MODULES)
     recipe = hashlib.sha256("\0".join(parts).encode() + BUSYBOX.read_bytes())
     ready = cache / f"guest-{recipe.hexdigest()[:16]}"

@@ -10,9 +10,9 @@ import contextlib
 import os
 import threading
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fixer.adapters.file_store import is_file
 from fixer.domain.state import State
 from fixer.domain.target import Target, merged, read_target
 from fixer.errors import VirtfixError, printable
@@ -358,7 +358,7 @@ def _near(pattern: str, names: list[str]) -> str:
 def _check_test_file(uri: str) -> None:
     """Say that the file of a test:///FILE is not there before libxml2 does, in its own words."""
     path = uri.removeprefix("test://")
-    if path != uri and path.startswith("/") and path not in {"/", "/default"} and not Path(path).is_file():
+    if path != uri and path.startswith("/") and path not in {"/", "/default"} and not is_file(path):
         raise VirtfixError(
             "libvirt.connect", "can not connect: there is no such file", where=uri, hint="check the URI"
         )

@@ -552,13 +552,27 @@ def main() -> None:
     except BrokenPipeError:  # the reader went away: that is its right
         _close_stdout()
         sys.exit(Exit.ERROR)
-    except OSError as error:  # files have their own errors; these are of standard output
-        if error.errno not in {errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG}:
-            raise
+    except OSError as error:  # files have their own errors; these are of standard output, or met on the way
+        if error.filename is not None or error.errno not in {
+            errno.ENOSPC,
+            errno.EIO,
+            errno.EBADF,
+            errno.EFBIG,
+        }:
+            _finish(f"virtfix: {_met(error)}\n", Exit.ERROR)
         _close_stdout()
         _finish(
             f"virtfix: standard output: can not write: {(error.strerror or str(error)).lower()}\n", Exit.ERROR
         )
+
+
+def _met(error: OSError) -> VirtfixError:
+    """Return what a user has to know of an error of the system that no command foresaw."""
+    from fixer.adapters.file_store import problem  # noqa: PLC0415 - the rare way
+
+    # Without a name it is the folder that the process is in, which somebody may have removed.
+    nameless = "." if error.errno == errno.ENOENT else "the system"
+    return problem(error, nameless if error.filename is None else os.fsdecode(error.filename), "use")
 
 
 def _open_streams() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fixer.adapters.file_store import STDIN, create, read_input
+from fixer.adapters.file_store import STDIN, create, is_file, is_folder, read_input
 from fixer.cli.batch import shown
 from fixer.cli.exit_codes import Exit
 from fixer.errors import VirtfixError, printable
@@ -77,7 +76,7 @@ def _check(inputs: Sequence[tuple[str, str]], wanted: Wanted) -> None:
             raise VirtfixError("usage.target", "a report goes to a file", where="-", hint="give its name")
         if os.path.realpath(path) in taken:
             raise VirtfixError("usage.target", "is read and would be written", where=path)
-        if os.path.lexists(path) and not Path(path).is_file():
+        if os.path.lexists(path) and not is_file(path):
             raise VirtfixError("file.exists", "is not a regular file", where=path, hint="choose another name")
     if len({os.path.realpath(path) for path in outputs}) < len(outputs):
         raise VirtfixError("usage.target", "two reports would go to one file", hint="give each its own name")
@@ -86,7 +85,7 @@ def _check(inputs: Sequence[tuple[str, str]], wanted: Wanted) -> None:
 def _read(gathered: Gathered, host: str, file: str) -> None:
     """Read the results of one file. Raises VirtfixError that names file and line."""
     name = shown(file)
-    if file != STDIN and Path(file).is_dir():
+    if file != STDIN and is_folder(file):
         raise VirtfixError("file.directory", "is a directory", where=file, hint="give the JSON files in it")
     data = read_input(file, _MAX)
     if len(data) > _MAX:

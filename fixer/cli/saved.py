@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fixer.adapters.file_store import read_input
+from fixer.adapters.file_store import is_folder, read_input
 from fixer.cli import redefine, sources
 from fixer.cli.redefine import Job
 from fixer.cli.sources import DomainRef
@@ -50,7 +50,7 @@ def is_plan(path: str) -> bool:
 def check_kinds(paths: Sequence[str]) -> None:
     """Say which of the files is not there, or that they are of two kinds. Raises VirtfixError."""
     for path in paths:
-        if not Path(path).is_dir():
+        if not is_folder(path):
             read_input(path)
     if any(map(is_plan, paths)):
         raise VirtfixError("usage.target", "saved plans and XML files do not go together")

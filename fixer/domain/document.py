@@ -216,9 +216,10 @@ def _encoding(data: bytes) -> str:
     for bom, name in _BOMS:
         if data.startswith(bom):
             return name
-    if data[:4] == b"<\0?\0":
+    # expat takes this for UTF-16 whatever it is told (initScan, xmltok_ns.c and xmltok.c).
+    if data[1:2] == b"\0":
         return "utf-16-le"
-    if data[:4] == b"\0<\0?":
+    if data[:1] == b"\0":
         return "utf-16-be"
     declared = _DECLARED.match(data)
     name = declared[1].decode("ascii").lower() if declared else "utf-8"

@@ -34,7 +34,7 @@ _FILLED_IN_PCI_CONTROLLERS = ("address", "alias", "target", "model")
 def differences(ours: Domain, got: bytes) -> list[str]:
     """Return what of the domain that was meant libvirt did not take, a phrase each; both are inactive XML."""
     theirs = read_domain(got)
-    found = list(_places(ours, theirs)) + list(_devices(ours, theirs))
+    found = list(_places(ours, theirs, theirs.by_key)) + list(_devices(ours, theirs))
     if _attributes(ours.root) != _attributes(theirs.root):
         found.append("<domain> has other attributes")
     parts = dict.fromkeys((*_parts(ours.root, theirs.root), *_other_devices(ours, theirs)))
@@ -43,7 +43,24 @@ def differences(ours: Domain, got: bytes) -> list[str]:
 
 def misplaced(ours: Domain, got: bytes) -> list[str]:
     """Return which devices sit or show elsewhere than meant: for XML that libvirt had not written before."""
-    return list(_places(ours, read_domain(got)))
+    theirs = read_domain(got)
+    return list(_places(ours, theirs, {**theirs.by_key, **_renamed(ours, theirs)}))
+
+
+def _renamed(ours: Domain, theirs: Domain) -> dict[str, Device]:
+    """Return the devices that libvirt gave the name that was missing, as a NIC its MAC, under the keys they had.
+
+    It keeps the order of devices of one kind.
+    """
+    nameless = {key: device for key, device in ours.by_key.items() if key not in theirs.by_key}
+    left = [device for key, device in theirs.by_key.items() if key not in ours.by_key]
+    found: dict[str, Device] = {}
+    for tag in {device.tag for device in nameless.values()}:
+        keys = [key for key, device in nameless.items() if device.tag == tag]
+        named = [device for device in left if device.tag == tag and device.key not in _ADDED]
+        if len(keys) == len(named):
+            found.update(zip(keys, named, strict=True))
+    return found
 
 
 def without_known(ours: Domain, known: Domain) -> bytes:
@@ -65,14 +82,17 @@ def without_known(ours: Domain, known: Domain) -> bytes:
     return b"".join([*parts, source[at:]])
 
 
-def _places(ours: Domain, theirs: Domain) -> Iterator[str]:
-    """Compare where each device sits and which interface it shows, also those that libvirt adds."""
+def _places(ours: Domain, theirs: Domain, found: Mapping[str, Device]) -> Iterator[str]:
+    """Compare where each device sits and which interface it shows, also those that libvirt adds.
+
+    ``found`` has their devices under the keys of ours.
+    """
     if ours.layout is None or theirs.layout is None:
         if (ours.layout is None) != (theirs.layout is None):
             yield "the machine type differs"
         return
     for device, address in ours.layout.at.items():
-        other = theirs.by_key.get(device.key)
+        other = found.get(device.key)
         place = theirs.layout.at.get(other) if other is not None else None
         if place != address:
             where = "nowhere" if place is None else format_address(place)

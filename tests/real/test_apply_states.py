@@ -364,6 +364,26 @@ def test_a_file_is_defined_with_its_devices_right_and_undone_wholly(
     assert host.connection.listAllDomains() == [], "it was not there before"
 
 
+@pytest.mark.parametrize("strategy", ["integrated", "bridge", "transitional", "override"])
+def test_a_file_may_leave_to_libvirt_what_devices_are_called(
+    host: Host, oracle: ModuleType, strategy: str
+) -> None:
+    """The MAC of a NIC and the source of an RNG, as in what virt-v2v and people write."""
+    nic, rng = "<mac address='52:54:00:00:00:01'/>", "'random'>/dev/urandom</backend>"
+    text = xml_of(f"{PREFIX}nameless")
+    assert nic in text
+    assert rng in text
+    second = "<interface type='user'><model type='virtio'/></interface></devices>"
+    path = host.folder / "nameless.xml"
+    path.write_text(text.replace(nic, "").replace(rng, "'random'/>").replace("</devices>", second, 1))
+    done = host.virtfix("apply", path, "--define", "--yes", "--strategy", strategy)
+    assert (done.code, "1 changed" in done.err) == (0, True), done
+    domain = host.connection.lookupByName(f"{PREFIX}nameless")
+    assert oracle.modern_only(inactive(domain)) == []
+    assert host.virtfix("rollback", done.run, "--yes").code == 0
+    assert host.connection.listAllDomains() == []
+
+
 def test_a_file_replaces_the_definition_of_its_uuid(host: Host, oracle: ModuleType) -> None:
     """The one that was there is kept and comes back by a rollback; where it is running it goes on."""
     domain = host.define("there")

@@ -200,3 +200,53 @@ def test_an_interrupt_ends_it_in_one_line(many: Path, tmp_path: Path) -> None:
     whole = {path.read_bytes() for path in out.iterdir() if path.suffix == ".xml"}
     assert len(whole) <= 2
     assert [path.name for path in out.iterdir() if path.suffix != ".xml"] == []
+
+
+# --- Places that can not be used ----------------------------------------------------------------------
+
+TOO_LONG = (
+    "/" + "a" * 300
+)  # NAME_MAX is 255: asking for it is an error, as asking below a folder of others is
+
+
+@pytest.mark.parametrize(
+    "name", ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "OSINFO_USER_DIR", "XDG_CACHE_HOME"]
+)
+@pytest.mark.parametrize("command", [("plan", PENDING), ("identify", PENDING), ("policy", "list")])
+def test_a_folder_that_can_not_be_looked_at_is_none(name: str, command: tuple[object, ...]) -> None:
+    done = subprocess.run(
+        [*VIRTFIX, *map(str, command)],
+        env=clean() | {name: TOO_LONG},
+        cwd=SAMPLES.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "command", [("apply", "x.xml", "--output-dir", "o"), ("history", "--state-dir", "s")]
+)
+def test_a_folder_that_was_removed(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """The process stands in it: one line."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'rmdir "$PWD"; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *VIRTFIX, *command],
+        cwd=gone,
+        env=clean() | {"PYTHONPATH": str(SAMPLES.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "no such file or directory" in done.stderr
+
+
+def test_the_results_of_a_report_that_have_no_possible_name(process: Run) -> None:
+    done = process("report", TOO_LONG)
+    assert (done.code, "file name too long" in done.error_line()) == (1, True)

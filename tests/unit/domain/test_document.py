@@ -39,6 +39,8 @@ UTF16 = "<?xml version='1.0' encoding='UTF-16'?>"
         pytest.param(codecs.BOM_UTF16_LE + (UTF16 + TEXT).encode("utf-16-le"), id="UTF-16, little end first"),
         pytest.param(codecs.BOM_UTF16_BE + (UTF16 + TEXT).encode("utf-16-be"), id="UTF-16, big end first"),
         pytest.param((UTF16 + TEXT).encode("utf-16-le"), id="UTF-16 without its mark"),
+        pytest.param(TEXT.encode("utf-16-le"), id="UTF-16 that nothing declares, little end first"),
+        pytest.param(("\n" + TEXT).encode("utf-16-be"), id="UTF-16 that nothing declares, big end first"),
     ],
 )
 def test_any_encoding_is_read_and_written_back(data: bytes) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from helpers import ROOT, plan
+from helpers import BARE, ROOT, domain, plan, read
 
-from fixer.execution.compare import differences
+from fixer.execution.compare import differences, misplaced
 
 SAMPLE = (ROOT / "samples" / "rhel6-q35-ovmf.xml").read_text()
 MADE = plan(SAMPLE, None)
@@ -68,3 +68,25 @@ def test_a_dropped_override_is_seen() -> None:
     got = made.result[:start] + made.result[end + len(b"</qemu:override>") :]
     found = differences(made.after, got)
     assert any("override" in phrase or "modern-only" in phrase for phrase in found), found
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (("0x03", "0x04"), []),
+        (("0x04", "0x03"), ["interface[?] is at 0000:00:04.0", "interface[?]#2 is at 0000:00:03.0"]),
+        (("0x03",), ["interface[?] is at nowhere", "interface[?]#2 is at nowhere"]),
+    ],
+)
+def test_what_libvirt_gave_a_name_is_known_by_its_order(places: tuple[str, ...], said: list[str]) -> None:
+    def written(name: str, slot: str) -> str:
+        place = f"<address type='pci' domain='0x0000' bus='0x00' slot='{slot}' function='0x0'/>"
+        return f"<interface type='user'>{name}<model type='virtio'/>{place}</interface>"
+
+    ours = read(domain(BARE + written("", "0x03") + written("", "0x04")))
+    got = domain(
+        BARE + "".join(written(f"<mac address='52:54:00:00:00:0{slot[-1]}'/>", slot) for slot in places)
+    )
+    found = misplaced(ours, got.encode())
+    assert len(found) == len(said), found
+    assert all(phrase.startswith(start) for phrase, start in zip(found, said, strict=True)), found
