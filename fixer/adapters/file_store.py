@@ -75,9 +75,7 @@ def check_readable(path: str) -> str:
 def problem(error: OSError, path: str, verb: str) -> VirtfixError:
     """Return what a user has to know of an error of the system: the file, what failed, the remedy."""
     if error.errno == errno.EISDIR:
-        return VirtfixError(
-            "file.directory", "is a directory", where=path, hint="give a file, or --output-dir"
-        )
+        return VirtfixError("file.directory", "is a directory", where=path, hint="give a file")
     reason = (error.strerror or str(error)).lower()
     return VirtfixError(
         f"file.{verb}", f"can not {verb}: {reason}", where=path or "''", hint=_HINTS.get(error.errno or 0, "")

@@ -18,6 +18,7 @@ from fixer.cli.options import (
     TARGET,
     All,
     Color,
+    Command,
     Detailed,
     Domains,
     DriverBound,
@@ -286,6 +287,11 @@ def _redefine(
         if define:
             from fixer.cli.wiring import build_request  # noqa: PLC0415
 
+            plans = [path for path in files if saved.is_plan(path)]
+            if plans:
+                raise VirtfixError(
+                    "usage.target", "is a saved plan, no XML", where=plans[0], hint="leave --define out"
+                )
             return saved.run_files(files, build_request(wanted), wanted, wishes, detailed=detailed)
         if all(map(saved.is_plan, files)):
             return saved.run_plans(files, wanted, wishes, detailed=detailed)
@@ -537,6 +543,10 @@ def explain(
     from fixer.cli import explain as command  # noqa: PLC0415
 
     raise typer.Exit(command.run(code, screen("auto").width))
+
+
+for _each in (*app.registered_commands, *policy_app.registered_commands):
+    _each.cls = Command
 
 
 def main() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from inspect import Parameter, Signature, signature
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from fixer.errors import VirtfixError
 
@@ -157,6 +159,25 @@ Wait = Annotated[
 ]
 JsonL = Annotated[bool, typer.Option("--jsonl", help="Print a JSON object a line, as each domain is done.")]
 TextOrJson = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="What to print.")]
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose options have values where they are given: "" is an unset variable of a script."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it. Raises VirtfixError for an option that is empty."""
+        for option in self.params:
+            source = ctx.get_parameter_source(option.name)
+            if option.param_type_name != "option" or source is None or source.name != "COMMANDLINE":
+                continue
+            value = ctx.params[option.name]
+            if isinstance(value, float) and not isfinite(value):
+                raise VirtfixError("usage.value", f"{value} is no number of seconds", where=option.opts[0])
+            if "" in (value if isinstance(value, (list, tuple)) else (value,)):
+                raise VirtfixError(
+                    "usage.empty", "is empty", where=option.opts[0], hint="give a value, or leave it out"
+                )
+        return super().invoke(ctx)
 
 
 # Names of what ``settings`` takes, as commands take them together.

@@ -170,8 +170,6 @@ def _asked(jobs: list[Job], wishes: Wishes) -> tuple[list[Job], list[Result]]:
     Beside them, what can not be planned.
     """
     check_askable()
-    from fixer.report import text  # noqa: PLC0415
-
     shown = 0
     failed: list[Result] = []
     kept: list[Job] = []
@@ -187,18 +185,25 @@ def _asked(jobs: list[Job], wishes: Wishes) -> tuple[list[Job], list[Result]]:
         if not plan.pending:
             continue
         shown += 1
-        if shown <= _SHOWN:
-            sys.stdout.write(
-                text.render(plan, str(job.reference), width=wishes.width, color=wishes.color) + "\n"
-            )
-        else:
-            sys.stdout.write(text.line(plan, str(job.reference)))
+        show(plan, str(job.reference), shown, wishes)
     if not shown:
         sys.stdout.write("nothing to do\n")
         return [], failed
     if failed:
         sys.stdout.write(f"{_domains(len(failed))} can not be planned\n")
     return (kept if confirmed(f"Redefine {_domains(shown)}?") else []), failed
+
+
+def show(plan: Plan, name: str, number: int, wishes: Wishes) -> None:
+    """Show one of several plans: the first ones whole, the others by a line each."""
+    from fixer.report import text  # noqa: PLC0415 - where somebody is asked
+
+    whole = number <= _SHOWN
+    sys.stdout.write(
+        text.render(plan, name, width=wishes.width, color=wishes.color) + "\n"
+        if whole
+        else text.line(plan, name)
+    )
 
 
 def failure(reference: DomainRef, error: VirtfixError) -> Result:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fixer.adapters.file_store import is_folder, read_input
 from fixer.cli import redefine, sources
+from fixer.cli.exit_codes import Exit
 from fixer.cli.redefine import Job
 from fixer.cli.sources import DomainRef
-from fixer.cli.wiring import state_dir
+from fixer.cli.wiring import Settings, state_dir
 from fixer.domain.document import digest
 from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError, printable
@@ -24,12 +26,10 @@ from fixer.planning.plan import untouched
 from fixer.planning.replay import check_saved, guest_of, no_plan, replay, unresolved_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fixer.adapters.state_dir import Run, StateDir
-    from fixer.cli.exit_codes import Exit
     from fixer.cli.redefine import Wishes
-    from fixer.cli.wiring import Settings
     from fixer.domain.model import Domain
     from fixer.planning.plan import Plan
     from fixer.planning.planner import Request
@@ -58,11 +58,34 @@ def check_kinds(paths: Sequence[str]) -> None:
 
 def run_plans(paths: Sequence[str], settings: Settings, wishes: Wishes, *, detailed: bool) -> Exit:
     """Carry saved plans out; nothing is planned anew. Raises VirtfixError before anything is changed."""
+    _refuse_choices(settings)
     past = Past(state_dir(wishes.state))
     found = [job for path in paths for job in _jobs(path, settings, past)]
     jobs = [job for job in found if isinstance(job, Job)]
     unplanned = [result for result in found if isinstance(result, Result)]
     return redefine.carry_out(jobs, settings, wishes, detailed=detailed, unplanned=unplanned)
+
+
+# Settings that hold for saved plans too: where the domains are, and what day it is.
+_OF_ANY_RUN = frozenset({"connect", "connections", "today", "explain"})
+_OPTIONS = {
+    "policies": "policy",
+    "mappings": "os-map",
+    "inspections": "inspection",
+    "target": "target-capabilities",
+}
+
+
+def _refuse_choices(settings: Settings) -> None:
+    """Raise VirtfixError for an option that says how to plan: nothing is planned here."""
+    for name, untold in Settings()._asdict().items():
+        if name not in _OF_ANY_RUN and getattr(settings, name) != untold:
+            raise VirtfixError(
+                "usage.plan",
+                "a saved plan is carried out as it is",
+                where="--" + _OPTIONS.get(name, name).replace("_", "-"),
+                hint="leave it out, or plan again with it",
+            )
 
 
 def _jobs(path: str, settings: Settings, past: Past) -> Iterator[Job | Result]:
@@ -74,7 +97,8 @@ def _jobs(path: str, settings: Settings, past: Past) -> Iterator[Job | Result]:
             if isinstance(saved, dict) and saved.get("status") == "error":
                 yield _unplanned(saved, settings)
                 continue
-            yield job_of(check_saved(saved), _holder(saved["domain"]["uuid"], settings), past)
+            _check_uuid(check_saved(saved))
+            yield job_of(saved, _holder(saved["domain"]["uuid"], settings), past)
     except RecursionError:
         raise no_plan().at(path) from None
     except ValueError as error:
@@ -86,6 +110,15 @@ def _jobs(path: str, settings: Settings, past: Past) -> Iterator[Job | Result]:
         ) from None
     except VirtfixError as error:
         raise (error if error.code.startswith(("file.", "libvirt.")) else error.at(path)) from None
+
+
+def _check_uuid(saved: dict[str, Any]) -> None:
+    if not saved["domain"]["uuid"]:
+        raise VirtfixError(
+            "plan.uuid",
+            f"the plan of {printable(saved['domain']['name'])} was made from XML without a UUID, so no domain is known by it",
+            hint="apply the file itself: --define",
+        )
 
 
 def _unplanned(saved: dict[str, Any], settings: Settings) -> Result:
@@ -174,31 +207,55 @@ def run_files(
     paths: Sequence[str], request: Request, settings: Settings, wishes: Wishes, *, detailed: bool
 ) -> Exit:
     """Plan XML files and define the results. Raises VirtfixError before anything is changed."""
-    paths = sources.taken(paths, wishes.exclude, wishes.limit)
+    paths = list(dict.fromkeys(sources.taken(paths, wishes.exclude, wishes.limit)))
     store = sources.store(settings.connect, writable=True)
     state = state_dir(wishes.state)
+    first: dict[str, str] = {}
+
+    def planned(path: str) -> Plan:
+        domain = _ready_to_define(read_domain(sources.read(path, settings)))
+        _claim(first, domain.uuid, path)
+        return _planned(domain, path, request, settings)
+
+    shown = {} if wishes.yes else _shown(paths, planned, wishes)
     if not wishes.yes:
-        redefine.check_askable()
-        if not redefine.confirmed(f"Define {len(paths)} files on {store.uri}?"):
-            raise SystemExit(0)
+        ready = sum(isinstance(one, Meant) for one in shown.values())
+        files = f"{ready} file{'s' * (ready != 1)}"
+        if not ready or not redefine.confirmed(f"Define {files} on {printable(store.uri)}?"):
+            return Exit.ERROR if ready < len(paths) else Exit.DONE
     with contextlib.ExitStack() as held:
         held.enter_context(state.locked("virtfix apply", wishes.wait))
-        made = held.enter_context(state.create({"command": "define", "files": list(paths), "domains": []}))
+        made = held.enter_context(state.create({"command": "define", "files": paths, "domains": []}))
         held.enter_context(redefine.stopping("the same command goes on"))
-        first: dict[str, str] = {}
 
         def one(path: str) -> Result:
-            domain = _ready_to_define(read_domain(sources.read(path, settings)))
-            _claim(first, domain.uuid, path)
-            plan = _planned(domain, path, request, settings)
-            return define_new(store, made, Meant.of(plan), wishes.allowed)
+            meant = shown.get(path) or Meant.of(planned(path))
+            if isinstance(meant, VirtfixError):
+                raise meant
+            return define_new(store, made, meant, wishes.allowed)
 
         def failed(path: str, error: VirtfixError) -> Result:
             return not_done(Result(Status.UNCHANGED, store.uri, "", path), error)
 
-        results = redefine.carefully(one, failed, list(dict.fromkeys(paths)), wishes)
-        again = "the same command"
-        return redefine.report(results, wishes, len(set(paths)), made, detailed=detailed, again=again)
+        results = redefine.carefully(one, failed, paths, wishes)
+        return redefine.report(results, wishes, len(paths), made, detailed=detailed, again="the same command")
+
+
+def _shown(
+    paths: list[str], planned: Callable[[str], Plan], wishes: Wishes
+) -> dict[str, Meant | VirtfixError]:
+    """Show what would be defined; return it, so that this and nothing else is done, or why there is nothing."""
+    redefine.check_askable()
+    found: dict[str, Meant | VirtfixError] = {}
+    for number, path in enumerate(paths, 1):
+        try:
+            plan = planned(path)
+            found[path] = Meant.of(plan)
+            redefine.show(plan, path, number, wishes)
+        except VirtfixError as error:
+            sys.stderr.write(f"virtfix: {error.at(path)}\n")
+            found[path] = error
+    return found
 
 
 def _claim(first: dict[str, str], uuid: str, path: str) -> None:

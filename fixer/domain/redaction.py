@@ -12,14 +12,17 @@ MARK = "[secret]"
 
 _QUOTED = r"""("[^"]*"|'[^']*')"""
 # Names under which people keep secrets, also as part of a longer name.
-_WORDS = "passw(?:or)?d|passphrase|secret|token|cookie|api-?_?key|private-?_?key|access-?_?key|credential"
+_WORDS = "passw(?:or)?d|rootpw|sshpw|pwd|passphrase|secret|token|cookie|api-?_?key|private-?_?key|access-?_?key|credential"
 _NAME = rf"[\w.-]*(?:{_WORDS})[\w.-]*"
-_ATTRIBUTE = re.compile(rf"(?i)(\b(?:{_NAME})\s*=\s*){_QUOTED}")
+# Where nothing stands before a name that says where it begins, its end will do: to look for the beginning of each
+# takes the square of the time.
+_NAME_END = rf"(?:{_WORDS})[\w.-]{{0,200}}"
+_ATTRIBUTE = re.compile(rf"(?i)({_NAME_END}\s{{0,20}}=\s*){_QUOTED}")
 # <qemu:env name='X_TOKEN' value='...'/>, in either order of its attributes.
 _NAMED_VALUE = re.compile(rf"(?i)(name\s*=\s*[\"']{_NAME}[\"'][^<>]*?\bvalue\s*=\s*){_QUOTED}")
 _VALUE_NAMED = re.compile(rf"(?i)(\bvalue\s*=\s*){_QUOTED}([^<>]*?\bname\s*=\s*[\"']{_NAME}[\"'])")
 # An argument: key=value,... as QEMU takes it, or JSON; and a bare argument that looks like a key.
-_PAIR = re.compile(rf"(?i)(\b{_NAME}\s*[=:]\s*(?:&quot;|[\"'])?)([^\s,;&<>\"']+)")
+_PAIR = re.compile(rf"(?i)({_NAME_END}\s{{0,20}}[=:]\s*(?:&quot;|[\"'])?)([^\s,;&<>\"']+)")
 _JSON_PAIR = re.compile(rf"(?i)((?:&quot;|[\"']){_NAME}(?:&quot;|[\"'])\s*:\s*(?:&quot;|[\"']))([^&<>\"']+)")
 _DATA = re.compile(r"(?i)(\bqom-type=secret\w*|\bsecret,[^<>]*?)\bdata=[^\s,;&<>\"']+")
 _ELEMENT = re.compile(rf"(?is)(<(?:[\w.-]+:)?{_NAME}(?:\s[^<>]*)?(?<!/)>)([^<>]*[^<>\s][^<>]*)(</)")
@@ -28,7 +31,16 @@ _LONG_KEY = re.compile(
 )
 # A pair in the query of a URL: ?token=..., &amp;token=..., query='token=...' of <source>.
 _QUERY = re.compile(rf"(?i)((?:[?;]|\bquery\s*=\s*[\"']){_NAME}=)([^&;<>\"'\s]+)")
-_COMMANDLINE = re.compile(r"(?s)(<(?:[\w.-]+:)?(?:arg|env)\b)([^<>]*)")
+_COMMANDLINE = re.compile(r"(?s)(<(?:[\w.-]+:)?(?:arg|env)\b|<cmdline>)([^<>]*)")
+# user:password@ of a URL, wherever it stands.
+_URL_USER = re.compile(r"(\b[A-Za-z][\w+.-]{0,20}://[^\s/:@<>\"']{0,200}:)([^\s/@<>\"']+)(?=@)")
+# An option within the name of an RBD image: pool/image:id=admin:key=...:mon_host=...
+_RBD = re.compile(r"(:key=)([^:;<>\"'\s]+)")
+# <entry name='opt/org/password'>...</entry> of fw_cfg, and its form on the command line.
+_ENTRY = re.compile(
+    rf"(?is)(<entry\b[^<>]*\bname\s*=\s*[\"'][^<>\"']*(?:{_WORDS})[^<>\"']*[\"'][^<>]*(?<!/)>)([^<>]+)(</)"
+)
+_FW_CFG = re.compile(r"(?i)(\bname=opt/[^<>\"']{0,200}?,string=)([^<>\"']+)")
 
 
 def redact(text: str) -> str:
@@ -39,12 +51,15 @@ def redact(text: str) -> str:
     for pattern in (_NAMED_VALUE, _ATTRIBUTE):
         text = pattern.sub(lambda found: found[1] + _mark(found[2]), text)
     text = _QUERY.sub(lambda found: found[1] + MARK, text)
+    for pattern in (_URL_USER, _RBD):
+        text = pattern.sub(lambda found: found[1] + MARK, text)
+    text = _ENTRY.sub(lambda found: f"{found[1]}{_hidden(found[2])}{found[3]}", text)
     text = _ELEMENT.sub(lambda found: f"{found[1]}{_hidden(found[2])}{found[3]}", text)
     return _COMMANDLINE.sub(lambda found: found[1] + _argument(found[2]), text)
 
 
 # Most text has none of this, and is let through at once.
-_MAYBE = re.compile(rf"(?i){_WORDS}|:arg|:env")
+_MAYBE = re.compile(rf"(?i){_WORDS}|:arg|:env|<cmdline>|:key=|://[^\s/@]*@")
 
 
 def _hidden(text: str) -> str:
@@ -57,6 +72,7 @@ def _mark(quoted: str) -> str:
 
 def _argument(text: str) -> str:
     text = _DATA.sub(lambda found: f"{found[1]}data={MARK}", text)
+    text = _FW_CFG.sub(lambda found: found[1] + MARK, text)
     for pattern in (_JSON_PAIR, _PAIR):
         text = pattern.sub(
             lambda found: found[1] + (found[2] if MARK in found[2] else _hidden(found[2])), text

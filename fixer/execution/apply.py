@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fixer.domain.document import digest
 from fixer.domain.model import read_domain
+from fixer.domain.redaction import MARK, redact
 from fixer.domain.state import State
 from fixer.errors import VirtfixError
 from fixer.execution.compare import differences, misplaced
@@ -226,11 +227,20 @@ def define_new(store: DomainStore, journal: Journal, meant: Meant, allowed: Allo
     _refuse_managed_save(state, allowed)
     kept = {"meant": journal.keep(uuid, meant.result), "edits": []}
     got = _define(store, journal, uuid, Old.of(old, state), meant, kept, written_by_libvirt=False)
-    result = result._replace(pending_restart=state.active, notes=notes(state))
+    lost = _fewer_secrets(old, got)
+    result = result._replace(pending_restart=state.active, notes=(*notes(state), *lost))
     if got != old or not state.persistent:
         return result
     return result._replace(
         status=Status.UNCHANGED, code="apply.unchanged", reason="is defined like that already", devices=0
+    )
+
+
+def _fewer_secrets(old: bytes, now: bytes) -> tuple[str, ...]:
+    """Return a note where a file lacks what the definition before had, as one that was dumped without it does."""
+    kept, had = (redact(xml.decode("utf-8", "replace")).count(MARK) for xml in (now, old))
+    return (
+        ("has fewer passwords or keys than before; virtfix rollback brings them back",) if kept < had else ()
     )
 
 

@@ -29,6 +29,13 @@ from fixer.domain.redaction import MARK, redact
         "<cookies><cookie name='sess'>hunter2</cookie></cookies>",
         "<qemu:arg value='driver=https,file.cookie=hunter2'/>",
         "<app:apiToken kind='x'>hunter2</app:apiToken>",
+        "<cmdline>console=ttyS0 ks=http://u:hunter2@host/ks.cfg quiet</cmdline>",
+        "<cmdline>console=ttyS0 rootpw=hunter2\nquiet</cmdline>",
+        "<cmdline>inst.sshpw=hunter2</cmdline>",
+        "<source protocol='rbd' name='pool/img:id=admin:key=hunter2==:auth_supported=cephx'/>",
+        "<source protocol='https' name='x'><host name='https://u:hunter2@host/'/></source>",
+        "<sysinfo type='fwcfg'><entry name='opt/com.example/password'>hunter2</entry></sysinfo>",
+        "<qemu:arg value='name=opt/com.example/x,string=hunter2'/>",
         "-    <graphics passwd='hunter2'>\n+    <graphics passwd='hunter2' x='y'>",
     ],
 )
@@ -50,6 +57,11 @@ def test_secrets_are_marked(text: str) -> None:
         "<graphics type='vnc' port='-1' autoport='yes' keymap='de'/>",
         "<qemu:arg value='-global'/><qemu:arg value='virtio-blk-pci.disable-legacy=off'/>",
         "<qemu:property name='disable-legacy' type='string' value='off'/>",
+        "<cmdline>console=ttyS0 root=/dev/vda1 quiet ks=http://host:80/ks@7.cfg</cmdline>",
+        "<entry name='opt/com.example/name'>value</entry>",
+        "<source protocol='rbd' name='pool/img:id=admin:mon_host=a'/>",
+        "<source file='https://user@host:8080/disk'/>",
+        "<qemu:arg value='name=opt/com.example/x,file=/etc/x'/>",
         "<uuid>2f0b4d5c-9a0e-4b6e-8c11-0d9a3c5e7f10</uuid>",
         "<source file='/var/lib/libvirt/images/a-very-long-name-of-an-image-0123456789.qcow2'/>",
         "",
@@ -65,7 +77,22 @@ def test_marking_twice_changes_nothing_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["passwd='" * 20_000, "<qemu:arg " * 20_000, "token=" + "a" * 200_000, "name='key" * 20_000]
+    "text",
+    [
+        "passwd='" * 20_000,
+        "<qemu:arg " * 20_000,
+        "token=" + "a" * 200_000,
+        "name='key" * 20_000,
+        "<entry name='" * 20_000,
+        "<entry " + "name='" * 20_000 + "secret",
+        "a." * 50_000 + "://x:y@",
+        "x://" * 50_000 + "a:b@",
+        "x://" + "a" * 200_000 + ":b@",
+        ":key=" * 50_000,
+        "<cmdline>" * 20_000,
+        "<qemu:arg value='" + "name=opt/" * 20_000,
+    ],
+    ids=lambda text: text[:12],
 )
 def test_hostile_text_costs_little(text: str) -> None:
     """Linear enough: each of these took minutes with a careless pattern."""
