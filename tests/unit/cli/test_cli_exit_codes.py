@@ -102,6 +102,21 @@ def test_apply(virtfix: Run, samples: Path, unresolved: Path, tmp_path: Path) ->
             "--backup-suffix",
             id="a path as suffix",
         ),
+        pytest.param(
+            ("apply", "x.xml", "--in-place", "--backup-suffix", ""),
+            "--backup-suffix: is empty",
+            id="no suffix",
+        ),
+        pytest.param(
+            ("apply", "x.xml", "--machine", "", "--output-dir", "o"), "--machine: is empty", id="no machine"
+        ),
+        pytest.param(("plan", "x.xml", "--out", ""), "--out: is empty", id="no name to save to"),
+        pytest.param(("audit", "--qtree="), "--qtree: is empty", id="no text to judge"),
+        pytest.param(
+            ("plan", "x.xml", "--hotplug", "disk", "--hotplug", ""), "--hotplug: is empty", id="one of two"
+        ),
+        pytest.param(("policy", "list", "--family", ""), "--family: is empty", id="no family"),
+        pytest.param(("resume", "x", "--wait", "nan"), "--wait: nan is no number", id="no time"),
         pytest.param(("topology",), "FILE", id="topology of nothing"),
         pytest.param(("topology", "x.xml", "y.xml"), "y.xml", id="topology of two"),
     ],

@@ -907,3 +907,86 @@ def test_a_planner_that_ends_is_done_without(
     done = apply("--all", "--yes")
     assert "3 changed, 1 unchanged, 0 blocked, 0 failed" in done.err
     assert len(asked) == 4
+
+
+def test_files_are_shown_before_somebody_is_asked(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is shown is what is done, also where the file changes meanwhile; the same with one that is broken."""
+    file, broken = host.place / "new.xml", host.place / "broken.xml"
+    file.write_text(re.sub(r"<uuid>.*?</uuid>", "", renamed(SAMPLE, "new")))
+    broken.write_text("<domain>")
+
+    class Editor(Person):
+        def readline(self, *_: Any) -> str:
+            file.write_text(renamed(SAMPLE, "another"))
+            return super().readline()
+
+    streams = Streams()
+    streams.stdin = Editor("yes\n")
+    monkeypatch.setattr(redefine, "sys", streams)
+    done = apply(file, broken, "--define")
+    assert done.code == 1
+    shown, _, told = done.text.partition(f"Define 1 file on {host.uri}? Only 'yes' is taken for a yes: ")
+    assert "interface[52:54:00:6a:1e:0c]" in shown
+    assert told == "changed    new  6 devices\n"
+    assert "not well-formed" in done.err
+    assert "bus='0x00'" in host.xml("new")
+    with pytest.raises(libvirt.libvirtError):
+        host.domain("another")
+
+
+@pytest.mark.parametrize("answer", ["no\n", ""])
+def test_a_no_defines_no_file(
+    apply: Callable[..., Done], host: Host, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    file = host.place / "new.xml"
+    file.write_text(renamed(SAMPLE, "new"))
+    streams = Streams()
+    streams.stdin = Person(answer)
+    monkeypatch.setattr(redefine, "sys", streams)
+    done = apply(file, "--define")
+    assert (done.code, "nothing was changed" in done.text) == (0, True), done
+    assert not (host.place / "state").exists()
+
+
+def test_a_file_without_the_password_of_before_is_told(apply: Callable[..., Done], host: Host) -> None:
+    file = host.place / "new.xml"
+    graphics = "<graphics type='vnc' port='-1' autoport='yes' passwd='hunter2'/></devices>"
+    file.write_text(renamed(SAMPLE, "new").replace("</devices>", graphics, 1))
+    assert "password" not in apply(file, "--define", "--yes").text
+    file.write_text(file.read_text().replace(" passwd='hunter2'", ""))
+    assert "has fewer passwords or keys than before" in apply(file, "--define", "--yes").text
+    assert "password" not in apply(file, "--define", "--yes").text
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--machine", "q35"), ("--strategy", "bridge"), ("--os", "rhel6.9"), ("--policy", "x.yaml"),
+        ("--os-map", "x.yaml"), ("--target-capabilities", "x.xml"), ("--hotplug", "disk"), ("--virtio-win", "0.1.171"),
+    ],
+)  # fmt: skip
+def test_a_saved_plan_takes_no_other_wishes(
+    apply: Callable[..., Done], host: Host, virtfix: Run, option: tuple[str, str]
+) -> None:
+    plan = host.place / "plan.json"
+    virtfix("plan", "--connect", host.uri, "--domain", "vm2", "--out", plan)
+    before = host.xml("vm2")
+    done = apply(plan, "--yes", *option)
+    assert (done.code, done.error_line()) == (
+        2, f"virtfix: {option[0]}: a saved plan is carried out as it is; leave it out, or plan again with it",
+    )  # fmt: skip
+    assert host.xml("vm2") == before
+
+
+def test_a_plan_of_xml_without_a_uuid_says_what_to_do(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    file, plan = host.place / "new.xml", host.place / "plan.json"
+    file.write_text(re.sub(r"<uuid>.*?</uuid>", "", renamed(SAMPLE, "new")))
+    virtfix("plan", file, "--out", plan)
+    done = apply(plan, "--yes")
+    assert done.code == 1
+    assert "without a UUID, so no domain is known by it; apply the file itself: --define" in done.error_line()
+    assert "is a saved plan, no XML; leave --define out" in apply(plan, "--define", "--yes").error_line()
