@@ -174,16 +174,16 @@ def _define(
         journal,
         facts,
         lambda: replace(store, journal, uuid, old, meant.result, written_by_libvirt=False),
-        keep=True,
+        keep_for=old,
     )
 
 
 def _carry_out(
-    journal: Journal, facts: dict[str, Any], act: Callable[[], bytes], *, keep: bool = False
+    journal: Journal, facts: dict[str, Any], act: Callable[[], bytes], *, keep_for: Old | None = None
 ) -> bytes:
     """Do what was written down as planned, write down what became of it, return what is in force. Raises VirtfixError.
 
-    ``keep`` stores what is in force then: libvirt has filled it up.
+    ``keep_for`` is what was replaced by XML that libvirt has filled up: what is in force then is stored.
     """
     try:
         now = act()
@@ -191,7 +191,9 @@ def _carry_out(
         journal.write(outcome(error), {**facts, "code": error.code, "reason": str(error)})
         raise
     try:
-        kept = {"result": journal.keep(facts["uuid"], now)} if keep else {}
+        kept: dict[str, Any] = {}
+        if keep_for is not None:
+            kept = {"result": journal.keep(facts["uuid"], now), "same": _is_same(keep_for, now)}
         # Where the machine dies before it is on disk, resume finds the new definition in force and writes it again.
         journal.write(DEFINED, {**facts, "now": digest(now), **kept}, wait=False)
     except VirtfixError as error:
@@ -226,14 +228,22 @@ def define_new(store: DomainStore, journal: Journal, meant: Meant, allowed: Allo
     state = ready(store, uuid, allowed) if old else State()
     _refuse_managed_save(state, allowed)
     kept = {"meant": journal.keep(uuid, meant.result), "edits": []}
-    got = _define(store, journal, uuid, Old.of(old, state), meant, kept, written_by_libvirt=False)
+    replaced = Old.of(old, state)
+    got = _define(store, journal, uuid, replaced, meant, kept, written_by_libvirt=False)
     lost = _fewer_secrets(old, got)
     result = result._replace(pending_restart=state.active, notes=(*notes(state), *lost))
-    if got != old or not state.persistent:
+    if not _is_same(replaced, got):
         return result
     return result._replace(
         status=Status.UNCHANGED, code="apply.unchanged", reason="is defined like that already", devices=0
     )
+
+
+def _is_same(old: Old, now: bytes) -> bool:
+    """Tell whether a definition is as it was: libvirt writes controllers in another order once it has reloaded them."""
+    if not old.xml or old.transient:
+        return False
+    return now == old.xml or not differences(read_domain(old.xml), now)
 
 
 def _fewer_secrets(old: bytes, now: bytes) -> tuple[str, ...]:

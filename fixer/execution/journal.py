@@ -15,6 +15,7 @@ _OPTIONAL: dict[str, str | bool] = {
     "transient": False,
     "now": "",
     "result": "",
+    "same": False,
     "reason": "",
 }
 # ``left``: the old definition is in force, that was made sure of. ``unknown``: nobody could make sure of anything.
@@ -47,6 +48,7 @@ class Entry(NamedTuple):
     now: str = ""
     result: str = ""  # name of the XML that was in force afterwards, where libvirt had filled it up
     reason: str = ""
+    same: bool = False  # a file that was defined like that already
 
     @property
     def open(self) -> bool:
@@ -56,7 +58,7 @@ class Entry(NamedTuple):
     @property
     def idle(self) -> bool:
         """Whether the domain was defined as it had been, and nothing is to be undone."""
-        return self.event == DEFINED and self.now == self.before and not self.transient
+        return self.event == DEFINED and self.same
 
 
 def read_events(data: bytes) -> list[dict[str, Any]]:
@@ -115,5 +117,6 @@ def entries(events: Iterable[dict[str, Any]]) -> dict[tuple[str, str], Entry]:
                     now=event.get("now", ""),
                     result=event.get("result", ""),
                     reason=event.get("reason", ""),
+                    same=event.get("same", False),
                 )
     return found
