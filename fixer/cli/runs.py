@@ -26,6 +26,7 @@ from fixer.execution.journal import (
     RESTORED,
     UNKNOWN,
     Entry,
+    damaged,
     entries,
     orphans,
     read_events,
@@ -44,14 +45,18 @@ def history(run: str, state: str, form: str) -> Exit:
     place = state_dir(state)
     if run:
         found = place.find(run)
-        events = read_events(found.journal())
+        events = _journal(found)
         known = list(entries(events).values())
         put_back = [event for event in events if event["event"] == PUT_BACK]
         for broken in map(_broken, orphans(events)):
             sys.stderr.write(f"virtfix: {redefine.line(broken)}")
         if form == "json":
             value = {"run": found.id, "domains": [_entry_json(found, entry) for entry in known]}
-            value["put_back"] = [{key: event[key] for key in _PUT_BACK} for event in put_back]
+            value["put_back"] = [
+                {key: event[key] for key in _PUT_BACK}
+                | {"replaced": _stored(found, event.get("replaced", ""))}
+                for event in put_back
+            ]
             sys.stdout.write(json.dumps(value, indent=2) + "\n")
             return Exit.DONE
         for entry in known:
@@ -59,13 +64,13 @@ def history(run: str, state: str, form: str) -> Exit:
             sys.stdout.write(
                 f"{_word(entry):<9}  {printable(entry.name)}  {entry.uuid}  {printable(entry.uri)}{told}\n"
             )
-            old = (
-                str(found.folder / entry.backup) if entry.before != digest(b"") else "none, it was not there"
-            )
+            old = _stored(found, entry.backup) if entry.before != digest(b"") else "none, it was not there"
             sys.stdout.write(f"{'':<9}  old XML: {printable(old)}\n")
         for event in put_back:
             uri, uuid, name, source = (printable(str(event[key])) for key in _PUT_BACK)
             sys.stdout.write(f"{'put back':<9}  {name}  {uuid}  {uri}; as before run {source}\n")
+            if event.get("replaced"):
+                sys.stdout.write(f"{'':<9}  replaced XML: {printable(_stored(found, event['replaced']))}\n")
         return Exit.DONE
     runs = [_run_json(place.find(name)) for name in place.runs()]
     if form == "json":
@@ -78,6 +83,23 @@ def history(run: str, state: str, form: str) -> Exit:
             f"{one['run']}  {one['command']:<8}  {counts or 'nothing was changed'}{unfinished}\n"
         )
     return Exit.DONE
+
+
+def _stored(run: Run, name: str) -> str:
+    """Return where a run keeps XML, '' for none."""
+    return str(run.folder / name) if name else ""
+
+
+def _journal(run: Run) -> list[dict[str, Any]]:
+    """Return the events of a run; what of its journal can not be read is told."""
+    data = run.journal()
+    lines = damaged(data)
+    if lines:
+        what = f"{lines} line{'s' * (lines != 1)} can not be read"
+        sys.stderr.write(
+            f"virtfix: {run.id}: its journal was damaged, {what}; the old XML of each domain is in {run.folder}/backup\n"
+        )
+    return read_events(data)
 
 
 def _command(run: Run) -> str:
@@ -98,11 +120,11 @@ def _word(entry: Entry) -> str:
 
 def _entry_json(run: Run, entry: Entry) -> dict[str, Any]:
     value = {key: getattr(entry, key) for key in ("uri", "uuid", "name", "before", "after", "now", "reason")}
-    return {"status": _word(entry), **value, "backup": str(run.folder / entry.backup)}
+    return {"status": _word(entry), **value, "backup": _stored(run, entry.backup)}
 
 
 def _run_json(run: Run) -> dict[str, Any]:
-    events = read_events(run.journal())
+    events = _journal(run)
     known = list(entries(events).values())
     counts: dict[str, int] = {}
     words = [_word(entry) for entry in known]
@@ -160,6 +182,7 @@ def _restored(source: Run, made: Run, entry: Entry, *, force: bool) -> Result:
     before = source.backup(entry.backup)
     result = source.backup(entry.result) if entry.result else b""
     store = sources.store(entry.uri, writable=True)
+    kept: list[str] = []
     # The undoing is a change too: what it replaces is kept.
     restored = restore(
         store,
@@ -167,11 +190,12 @@ def _restored(source: Run, made: Run, entry: Entry, *, force: bool) -> Result:
         entry,
         before,
         force=force,
-        keep=lambda data: made.keep(entry.uuid, data),
+        keep=lambda data: kept.append(made.keep(entry.uuid, data)),
         result=result,
     )
     if restored.status in {Status.CHANGED, Status.UNCHANGED}:
-        made.write(PUT_BACK, {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, "run": source.id})
+        facts = {"uri": entry.uri, "uuid": entry.uuid, "name": entry.name, "run": source.id}
+        made.write(PUT_BACK, {**facts, "replaced": kept[0] if kept else ""})
     return restored
 
 
@@ -181,7 +205,7 @@ def _failed(entry: Entry, error: VirtfixError) -> Result:
 
 def _of_run(run: Run, domain: str) -> tuple[list[tuple[Run, Entry]], list[Result]]:
     """Return what of a run can be put back, and what can not, since its journal was damaged. Raises VirtfixError."""
-    events = read_events(run.journal())
+    events = _journal(run)
     known = [entry for entry in entries(events).values() if entry.event not in {LEFT, RESTORED}]
     if domain:
         known = [entry for entry in known if _is_called(entry, domain)]
@@ -198,7 +222,7 @@ def _latest(place: Any, domain: str) -> tuple[Run, Entry]:
         run = place.find(name)
         known = [
             entry
-            for entry in entries(read_events(run.journal())).values()
+            for entry in entries(_journal(run)).values()
             if _is_called(entry, domain) and entry.event != LEFT and not entry.idle
         ]
         undone = undone or (run.id if known else "")
@@ -247,7 +271,7 @@ def resume(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
                 where=found.id,
                 hint="run it again instead",
             )
-        known = entries(read_events(found.journal()))
+        known = entries(_journal(found))
         if any(entry.event == RESTORED for entry in known.values()):
             raise VirtfixError(
                 "resume.undone", "was rolled back", where=found.id, hint="virtfix apply makes a new run"
@@ -281,7 +305,7 @@ def next_step(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
             where=found.id,
             hint="virtfix apply --machine q35 --staged makes one",
         )
-    known = entries(read_events(found.journal()))
+    known = entries(_journal(found))
     if any(entry.open for entry in known.values()):
         raise VirtfixError(
             "resume.unfinished",

@@ -16,6 +16,7 @@ _OPTIONAL: dict[str, str | bool] = {
     "now": "",
     "result": "",
     "same": False,
+    "replaced": "",
     "reason": "",
 }
 # ``left``: the old definition is in force, that was made sure of. ``unknown``: nobody could make sure of anything.
@@ -25,6 +26,7 @@ PUT_BACK = "restored-from"
 ENDED = "ended"  # the run has come to its end, and left nothing out
 
 _KEY = ("uri", "uuid")
+_BEGINNING = b'{"event": "'  # of a line, as it is written
 _TEXTS = {
     PLANNED: tuple(name for name in _STATED if name != "edits"),
     **dict.fromkeys((DEFINED, LEFT, RESTORED, UNKNOWN), _KEY),
@@ -72,6 +74,15 @@ def read_events(data: bytes) -> list[dict[str, Any]]:
         if isinstance(event, dict) and _is_whole(event):
             events.append(event)
     return events
+
+
+def damaged(data: bytes) -> int:
+    """Return how many lines of a journal hold what no writer wrote, killed or not: no event, and no beginning of one."""
+    return sum(bool(line) and not _begins_as_event(line) for line in data.split(b"\n"))
+
+
+def _begins_as_event(line: bytes) -> bool:
+    return line.startswith(_BEGINNING) or _BEGINNING.startswith(line)
 
 
 def _is_whole(event: dict[str, Any]) -> bool:

@@ -133,6 +133,8 @@ def test_what_libvirt_words_otherwise_is_still_the_runs_own(tmp_path: Path) -> N
         path.write_text(xml_of("reloaded"))
         done = fleet.virtfix("apply", path, "--define", "--yes")
         assert done.code == 0, done
+        again = fleet.virtfix("apply", path, "--define", "--yes")
+        assert (again.code, "is defined like that already" in again.out) == (0, True), again
         undone = fleet.virtfix("rollback", done.run, "--yes")
         assert (undone.code, "1 changed" in undone.err) == (0, True), undone
         assert fleet.dump() == {}

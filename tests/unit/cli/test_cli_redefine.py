@@ -990,3 +990,35 @@ def test_a_plan_of_xml_without_a_uuid_says_what_to_do(
     assert done.code == 1
     assert "without a UUID, so no domain is known by it; apply the file itself: --define" in done.error_line()
     assert "is a saved plan, no XML; leave --define out" in apply(plan, "--define", "--yes").error_line()
+
+
+def test_a_journal_of_which_nothing_is_left_is_told(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    apply("--domain", "vm1", "--yes")
+    (run,) = runs(host)
+    folder = host.place / "state" / "runs" / run
+    whole = (folder / "journal.jsonl").read_bytes()
+    told = (
+        f"virtfix: {run}: its journal was damaged, 2 lines can not be read; the old XML of each domain is in"
+    )
+    (folder / "journal.jsonl").write_bytes(b"\x00\xff rubbish\n\xfe\n" + whole[:9])
+    for command in (("history",), ("history", "--run", run), ("rollback", run, "--yes")):
+        assert told in virtfix(*command).err
+    # What a writer leaves that was killed is no damage.
+    for cut in range(0, len(whole), 7):
+        (folder / "journal.jsonl").write_bytes(whole[:cut] + b"\n" + whole)
+        assert "damaged" not in virtfix("history").err
+
+
+def test_what_a_rollback_by_force_replaced_is_found_by_history(
+    apply: Callable[..., Done], host: Host, virtfix: Run
+) -> None:
+    apply("--domain", "vm1", "--yes")
+    host.edit("vm1")
+    edited = host.xml("vm1")
+    assert virtfix("rollback", "--domain", "vm1", "--yes", "--force").code == 0
+    back = runs(host)[-1]
+    (one,) = json.loads(virtfix("history", "--run", back, "--format", "json").text)["put_back"]
+    assert Path(one["replaced"]).read_text() == edited
+    assert f"replaced XML: {one['replaced']}" in virtfix("history", "--run", back).text
