@@ -8,6 +8,7 @@ from threading import Lock
 
 from lxml import etree
 
+from fixer.domain.model import read_domain
 from fixer.errors import VirtfixError
 
 # libvirt installs its RELAX NG here (docs/schemas in its source tree).
@@ -53,9 +54,31 @@ def _validate(schema: etree.RelaxNG, data: bytes) -> None:
     if schema.validate(tree):
         return
     first = schema.error_log[0] if len(schema.error_log) else None
+    reason = first.message if first is not None else "no reason given"
+    device = _misfit(schema, data)
     raise VirtfixError(
         "schema.invalid",
-        f"does not fit libvirt's schema: {first.message if first is not None else 'no reason given'}",
-        where=str(first.line) if first is not None else "",
+        f"does not fit libvirt's schema: {f'{device}: ' if device else ''}{reason}",
+        # libxml2 has no line for what is wrong somewhere within <devices>.
+        where=str(first.line) if first is not None and first.line else "",
         hint="the source may not fit it either: check it with 'virt-xml-validate'",
     )
+
+
+def _misfit(schema: etree.RelaxNG, data: bytes) -> str:
+    """Return the key of the first device that does not fit by itself, '' where each does."""
+    try:
+        domain = read_domain(data)
+        keys = {device.node: device.key for device in domain.devices if device.node is not None}
+    except VirtfixError:
+        return ""
+    devices, source = domain.root.find("devices"), domain.document.source
+    if devices is None:
+        return ""
+    head, tail = source[: devices.open_end], source[devices.close :]
+
+    def fits(part: bytes) -> bool:
+        return bool(schema.validate(etree.fromstring(head + part + tail, _parser())))
+
+    wrong = (child for child in devices.children if not fits(child.raw)) if fits(b"") else iter(())
+    return next((keys.get(child, f"<{child.name}>") for child in wrong), "")

@@ -78,3 +78,23 @@ def test_every_result_fits(sample: Path, strategy: str | None) -> None:
     data = sample.read_bytes()
     schema_check.validate(data)
     schema_check.validate(plan(data, "centos6.10", strategy=strategy).result)
+
+
+@pytest.mark.skipif(not schema_check._SCHEMA.exists(), reason="libvirt's schema is not installed")
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"/var/lib/libvirt/images/", b"", "schema: disk[vda]: Extra element devices"),
+        (b"<input type='tablet'", b"<input type='carpet'", "schema: input[carpet usb]: "),
+        (b"<graphics type='spice'", b"<graphics type='spicy'", "schema: <graphics>: "),
+        (b"<vcpu placement='static'>2", b"<vcpu placement='static'>two", "schema: Extra element vcpu"),
+    ],
+)
+def test_the_device_that_does_not_fit_is_named(old: bytes, new: bytes, said: str) -> None:
+    """libxml2 says of all of them that <devices> is wrong, without a line."""
+    data = (ROOT / "samples" / "rhel6-q35-ovmf.xml").read_bytes()
+    assert data.count(old) >= 1
+    with pytest.raises(VirtfixError) as error:
+        schema_check.validate(data.replace(old, new, 1))
+    assert said in str(error.value)
+    assert error.value.where == ""
