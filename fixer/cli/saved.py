@@ -28,6 +28,7 @@ from fixer.planning.replay import check_saved, guest_of, no_plan, replay, unreso
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from fixer.adapters.libvirt_store import LibvirtStore
     from fixer.adapters.state_dir import Run, StateDir
     from fixer.cli.redefine import Wishes
     from fixer.domain.model import Domain
@@ -213,7 +214,10 @@ def run_files(
     first: dict[str, str] = {}
 
     def planned(path: str) -> Plan:
-        domain = _ready_to_define(read_domain(sources.read(path, settings)))
+        domain = read_domain(sources.read(path, settings))
+        if not domain.uuid:
+            _check_free(store, domain.name)
+        domain = _ready_to_define(domain)
         _claim(first, domain.uuid, path)
         return _planned(domain, path, request, settings)
 
@@ -256,6 +260,18 @@ def _shown(
             sys.stderr.write(f"virtfix: {error.at(path)}\n")
             found[path] = error
     return found
+
+
+def _check_free(store: LibvirtStore, name: str) -> None:
+    """Raise VirtfixError where a file without a UUID names a domain that is there: it may be meant, or not."""
+    there = store.find("", name)
+    if there is not None:
+        uuid = there.UUIDString()
+        raise VirtfixError(
+            "apply.name",
+            f"has no <uuid>, and a domain of this name is there, with UUID {uuid}",
+            hint=f"put <uuid>{uuid}</uuid> into it to replace that domain, or choose another <name>",
+        )
 
 
 def _claim(first: dict[str, str], uuid: str, path: str) -> None:

@@ -1022,3 +1022,17 @@ def test_what_a_rollback_by_force_replaced_is_found_by_history(
     (one,) = json.loads(virtfix("history", "--run", back, "--format", "json").text)["put_back"]
     assert Path(one["replaced"]).read_text() == edited
     assert f"replaced XML: {one['replaced']}" in virtfix("history", "--run", back).text
+
+
+def test_a_file_without_a_uuid_does_not_guess_which_domain_it_is(
+    apply: Callable[..., Done], host: Host
+) -> None:
+    file = host.place / "again.xml"
+    file.write_text(re.sub(r"<uuid>.*?</uuid>", "", renamed(SAMPLE, "again")))
+    assert apply(file, "--define", "--yes").code == 0
+    uuid, before = host.domain("again").UUIDString(), host.xml("again")
+    done = apply(file, "--define", "--yes")
+    assert (done.code, host.xml("again")) == (1, before)
+    assert f"is there, with UUID {uuid}; put <uuid>{uuid}</uuid> into it to replace that domain" in done.err
+    file.write_text(file.read_text().replace("</name>", f"</name><uuid>{uuid}</uuid>"))
+    assert apply(file, "--define", "--yes").text == "unchanged  again  is defined like that already\n"
