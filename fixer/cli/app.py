@@ -285,6 +285,7 @@ def _redefine(
 
     if files and not (domain or every):
         if define:
+            from fixer.cli import define as command  # noqa: PLC0415
             from fixer.cli.wiring import build_request  # noqa: PLC0415
 
             plans = [path for path in files if saved.is_plan(path)]
@@ -292,7 +293,7 @@ def _redefine(
                 raise VirtfixError(
                     "usage.target", "is a saved plan, no XML", where=plans[0], hint="leave --define out"
                 )
-            return saved.run_files(files, build_request(wanted), wanted, wishes, detailed=detailed)
+            return command.run(files, build_request(wanted), wanted, wishes, detailed=detailed)
         if all(map(saved.is_plan, files)):
             return saved.run_plans(files, wanted, wishes, detailed=detailed)
         saved.check_kinds(files)
