@@ -48,12 +48,12 @@ def _read_all(descriptor: int, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def is_file(path: str) -> bool:
+def is_file(path: str | Path) -> bool:
     """Whether a regular file is there. What may not be looked at is none, and no error: pathlib raises there."""
     return os.path.isfile(path)
 
 
-def is_folder(path: str) -> bool:
+def is_folder(path: str | Path) -> bool:
     return os.path.isdir(path)
 
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fixer.adapters.file_store import create, problem, read_input
+from fixer.adapters.file_store import create, is_file, is_folder, problem, read_input
 from fixer.errors import VirtfixError
 from fixer.guest import osinfo
 
@@ -44,8 +44,7 @@ def system_folders() -> list[Path]:
         environment("OSINFO_LOCAL_DIR") or "/etc/osinfo",
         environment("OSINFO_USER_DIR") or f"{data}/osinfo",
     )
-    # os.path: a folder below one that may not be entered is none, and no error.
-    return [Path(folder) for folder in folders if os.path.isdir(os.path.join(folder, "os"))]
+    return [Path(folder) for folder in folders if is_folder(Path(folder) / "os")]
 
 
 class OsinfoDb:
@@ -104,7 +103,7 @@ class OsinfoDb:
     def _kept(self) -> Snapshot | None:
         path = snapshot_path()
         try:
-            return osinfo.read_snapshot(read_input(str(path)), str(path)) if os.path.isfile(path) else None
+            return osinfo.read_snapshot(read_input(str(path)), str(path)) if is_file(path) else None
         except VirtfixError as error:  # it only adds to what is known
             if self._tell is not None:
                 self._tell(error)
@@ -137,7 +136,7 @@ class Folders:
         for folder in self._folders:
             place = folder / "os" / host
             for file in (place / f"{stem}.xml", *sorted((place / f"{stem}.d").glob("*.xml"))):
-                entry = _read_file(file) if os.path.isfile(file) else None
+                entry = _read_file(file) if is_file(file) else None
                 if entry is not None and entry.uri == uri:
                     found = osinfo.merged(found, entry) if found else entry
         return found
@@ -172,8 +171,8 @@ def compile_path(path: str) -> Snapshot:
     """Return the database of a directory or an archive. Raises VirtfixError."""
     if os.path.isdir(path):
         folder = Path(path)
-        if not os.path.isdir(folder / "os"):
-            inner = [one for one in sorted(folder.glob("*/os")) if os.path.isdir(one)]
+        if not is_folder(folder / "os"):
+            inner = [one for one in sorted(folder.glob("*/os")) if is_folder(one)]
             if len(inner) != 1:
                 raise VirtfixError(
                     "osinfo.none",

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fixer.adapters.file_store import problem, read_input
+from fixer.adapters.file_store import is_file, problem, read_input
 from fixer.errors import VirtfixError
 from fixer.policy import compiled
 
@@ -64,7 +64,7 @@ def user_files(paths: Iterable[str]) -> list[tuple[str, bytes]]:
         if os.path.isdir(path):
             if not os.access(path, os.R_OK | os.X_OK):
                 raise problem(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), path, "read")
-            files = sorted(str(file) for file in Path(path).glob("**/*.yaml") if os.path.isfile(file))
+            files = sorted(str(file) for file in Path(path).glob("**/*.yaml") if is_file(file))
         if not files:
             raise VirtfixError("policy.none", "has no *.yaml", where=path, hint="give a policy file")
         found += [(file, read_input(file)) for file in files]

@@ -229,17 +229,15 @@ def apply(
         from fixer.cli import apply as command  # noqa: PLC0415
 
         target = command.Target(output_dir, backup_suffix, force, strict, validate)
-        from fixer.cli.saved import is_plan  # noqa: PLC0415
+        from fixer.cli.saved import refuse_plans  # noqa: PLC0415
 
         paths = list(expand(files, recursive=recursive))
-        plans = [path for path in files if is_plan(path)]  # a directory gives XML files only
-        if plans:
-            raise VirtfixError(
-                "usage.target",
-                "is a saved plan, which is carried out on a connection, not written to files",
-                where=plans[0],
-                hint="leave --output-dir and --in-place out",
-            )
+        # A directory gives XML files only.
+        refuse_plans(
+            files,
+            "which is carried out on a connection, not written to files",
+            hint="leave --output-dir and --in-place out",
+        )
         raise typer.Exit(command.run(paths, wanted, target, jobs=jobs, detailed=detailed_exitcode))
     if remove_managed_save and (every or not domain or any("*" in name for name in domain)):
         raise VirtfixError(
@@ -288,11 +286,7 @@ def _redefine(
             from fixer.cli import define as command  # noqa: PLC0415
             from fixer.cli.wiring import build_request  # noqa: PLC0415
 
-            plans = [path for path in files if saved.is_plan(path)]
-            if plans:
-                raise VirtfixError(
-                    "usage.target", "is a saved plan, no XML", where=plans[0], hint="leave --define out"
-                )
+            saved.refuse_plans(files, "no XML", hint="leave --define out")
             return command.run(files, build_request(wanted), wanted, wishes, detailed=detailed)
         if all(map(saved.is_plan, files)):
             return saved.run_plans(files, wanted, wishes, detailed=detailed)

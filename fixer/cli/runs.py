@@ -95,9 +95,10 @@ def _journal(run: Run) -> list[dict[str, Any]]:
     data = run.journal()
     lines = damaged(data)
     if lines:
+        backups = printable(str(run.folder / "backup"))
         what = f"{lines} line{'s' * (lines != 1)} can not be read"
         sys.stderr.write(
-            f"virtfix: {run.id}: its journal was damaged, {what}; the old XML of each domain is in {run.folder}/backup\n"
+            f"virtfix: {run.id}: its journal was damaged, {what}; the old XML of each domain is in {backups}\n"
         )
     return read_events(data)
 
@@ -115,7 +116,7 @@ _WORDS = {PLANNED: "cut off", LEFT: "kept old", RESTORED: "restored", UNKNOWN: "
 
 
 def _word(entry: Entry) -> str:
-    return "unchanged" if entry.idle else _WORDS.get(entry.event, "changed")
+    return "unchanged" if entry.same else _WORDS.get(entry.event, "changed")
 
 
 def _entry_json(run: Run, entry: Entry) -> dict[str, Any]:
@@ -223,7 +224,7 @@ def _latest(place: Any, domain: str) -> tuple[Run, Entry]:
         known = [
             entry
             for entry in entries(_journal(run)).values()
-            if _is_called(entry, domain) and entry.event != LEFT and not entry.idle
+            if _is_called(entry, domain) and entry.event != LEFT and not entry.same
         ]
         undone = undone or (run.id if known else "")
         found = [entry for entry in known if entry.event != RESTORED]

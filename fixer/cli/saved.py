@@ -42,6 +42,13 @@ def is_plan(path: str) -> bool:
         return False  # reading it will say why
 
 
+def refuse_plans(paths: Sequence[str], what: str, hint: str) -> None:
+    """Raise VirtfixError where one of the files is a saved plan and no XML."""
+    plan = next(filter(is_plan, paths), None)
+    if plan is not None:
+        raise VirtfixError("usage.target", f"is a saved plan, {what}", where=plan, hint=hint)
+
+
 def check_kinds(paths: Sequence[str]) -> None:
     """Say which of the files is not there, or that they are of two kinds. Raises VirtfixError."""
     for path in paths:

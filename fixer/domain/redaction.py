@@ -12,17 +12,31 @@ MARK = "[secret]"
 
 _QUOTED = r"""("[^"]*"|'[^']*')"""
 # Names under which people keep secrets, also as part of a longer name.
-_WORDS = "passw(?:or)?d|rootpw|sshpw|pwd|passphrase|secret|token|cookie|api-?_?key|private-?_?key|access-?_?key|credential"
-_NAME = rf"[\w.-]*(?:{_WORDS})[\w.-]*"
-# Where nothing stands before a name that says where it begins, its end will do: to look for the beginning of each
-# takes the square of the time.
-_NAME_END = rf"(?:{_WORDS})[\w.-]{{0,200}}"
-_ATTRIBUTE = re.compile(rf"(?i)({_NAME_END}\s{{0,20}}=\s*){_QUOTED}")
+_SECRETS = (
+    *(
+        "passwd",
+        "password",
+        "passphrase",
+        "rootpw",
+        "sshpw",
+        "pwd",
+        "secret",
+        "token",
+        "cookie",
+        "credential",
+    ),
+    *(f"{what}{joint}key" for what in ("api", "private", "access") for joint in ("", "-", "_", "-_")),
+)
+_WORDS = "|".join(_SECRETS)
+# A whole name with such a word: looked through once, or hostile text would take the square of the time.
+_NAME = rf"(?=[\w.-]*(?:{_WORDS}))[\w.-]++"
+_BARE_NAME = rf"(?<![\w.-]){_NAME}"  # where nothing that stands before it says where it begins
+_ATTRIBUTE = re.compile(rf"(?i)({_BARE_NAME}\s*=\s*){_QUOTED}")
 # <qemu:env name='X_TOKEN' value='...'/>, in either order of its attributes.
 _NAMED_VALUE = re.compile(rf"(?i)(name\s*=\s*[\"']{_NAME}[\"'][^<>]*?\bvalue\s*=\s*){_QUOTED}")
 _VALUE_NAMED = re.compile(rf"(?i)(\bvalue\s*=\s*){_QUOTED}([^<>]*?\bname\s*=\s*[\"']{_NAME}[\"'])")
 # An argument: key=value,... as QEMU takes it, or JSON; and a bare argument that looks like a key.
-_PAIR = re.compile(rf"(?i)({_NAME_END}\s{{0,20}}[=:]\s*(?:&quot;|[\"'])?)([^\s,;&<>\"']+)")
+_PAIR = re.compile(rf"(?i)({_BARE_NAME}\s*[=:]\s*(?:&quot;|[\"'])?)([^\s,;&<>\"']+)")
 _JSON_PAIR = re.compile(rf"(?i)((?:&quot;|[\"']){_NAME}(?:&quot;|[\"'])\s*:\s*(?:&quot;|[\"']))([^&<>\"']+)")
 _DATA = re.compile(r"(?i)(\bqom-type=secret\w*|\bsecret,[^<>]*?)\bdata=[^\s,;&<>\"']+")
 _ELEMENT = re.compile(rf"(?is)(<(?:[\w.-]+:)?{_NAME}(?:\s[^<>]*)?(?<!/)>)([^<>]*[^<>\s][^<>]*)(</)")
@@ -60,31 +74,12 @@ def redact(text: str) -> str:
 
 # What one of the patterns needs, in small letters. Most text has none of it and is let through at once: to look for
 # each costs a twentieth of what one pattern takes that heeds no case.
-_NEEDED = (
-    "passw",
-    "passphrase",
-    "pw",
-    "secret",
-    "token",
-    "cookie",
-    "credential",
-    "<cmdline>",
-    ":arg",
-    ":env",
-)
-_KEYS = (
-    ":key=",
-    *(f"{what}{joint}key" for what in ("api", "private", "access") for joint in ("", "-", "_", "-_")),
-)
+_NEEDED = (*_SECRETS, "<cmdline>", ":arg", ":env", ":key=")
 
 
 def _may_hold_secrets(text: str) -> bool:
     small = text.casefold()
-    return (
-        any(word in small for word in _NEEDED)
-        or ("key" in small and any(word in small for word in _KEYS))
-        or ("://" in small and "@" in small)
-    )
+    return any(word in small for word in _NEEDED) or ("://" in small and "@" in small)
 
 
 def _hidden(text: str) -> str:

@@ -154,8 +154,8 @@ def _define(
     kept: dict[str, Any],
     *,
     written_by_libvirt: bool = True,
-) -> bytes:
-    """Define the result of a plan, with backup, journal and a look back; return what is in force. Raises VirtfixError.
+) -> InForce:
+    """Define the result of a plan, with backup, journal and a look back. Raises VirtfixError.
 
     On any error or difference the old definition is put back. A managed save is removed. ``kept`` is what says later
     which XML was meant: the edits, or the name of the stored XML.
@@ -180,8 +180,8 @@ def _define(
 
 def _carry_out(
     journal: Journal, facts: dict[str, Any], act: Callable[[], bytes], *, keep_for: Old | None = None
-) -> bytes:
-    """Do what was written down as planned, write down what became of it, return what is in force. Raises VirtfixError.
+) -> InForce:
+    """Do what was written down as planned, and write down what became of it. Raises VirtfixError.
 
     ``keep_for`` is what was replaced by XML that libvirt has filled up: what is in force then is stored.
     """
@@ -190,10 +190,9 @@ def _carry_out(
     except VirtfixError as error:
         journal.write(outcome(error), {**facts, "code": error.code, "reason": str(error)})
         raise
+    same = keep_for is not None and _is_same(keep_for, now)
     try:
-        kept: dict[str, Any] = {}
-        if keep_for is not None:
-            kept = {"result": journal.keep(facts["uuid"], now), "same": _is_same(keep_for, now)}
+        kept = {"result": journal.keep(facts["uuid"], now), "same": same} if keep_for is not None else {}
         # Where the machine dies before it is on disk, resume finds the new definition in force and writes it again.
         journal.write(DEFINED, {**facts, "now": digest(now), **kept}, wait=False)
     except VirtfixError as error:
@@ -202,7 +201,7 @@ def _carry_out(
             f"the new definition is in force, but that could not be written down: {error}",
             hint="virtfix resume writes it down",
         ) from error
-    return now
+    return InForce(now, same)
 
 
 def outcome(error: VirtfixError) -> str:
@@ -228,11 +227,10 @@ def define_new(store: DomainStore, journal: Journal, meant: Meant, allowed: Allo
     state = ready(store, uuid, allowed) if old else State()
     _refuse_managed_save(state, allowed)
     kept = {"meant": journal.keep(uuid, meant.result), "edits": []}
-    replaced = Old.of(old, state)
-    got = _define(store, journal, uuid, replaced, meant, kept, written_by_libvirt=False)
-    lost = _fewer_secrets(old, got)
+    now = _define(store, journal, uuid, Old.of(old, state), meant, kept, written_by_libvirt=False)
+    lost = _fewer_secrets(old, now.xml)
     result = result._replace(pending_restart=state.active, notes=(*notes(state), *lost))
-    if not _is_same(replaced, got):
+    if not now.same:
         return result
     return result._replace(
         status=Status.UNCHANGED, code="apply.unchanged", reason="is defined like that already", devices=0
@@ -262,6 +260,13 @@ def old_xml(store: DomainStore, uuid: str) -> bytes:
         if error.code != "libvirt.gone":
             raise
         return b""
+
+
+class InForce(NamedTuple):
+    """The definition that came of it; ``same`` says of one from a file that it was there already."""
+
+    xml: bytes
+    same: bool
 
 
 class Old(NamedTuple):

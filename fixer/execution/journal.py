@@ -50,17 +50,12 @@ class Entry(NamedTuple):
     now: str = ""
     result: str = ""  # name of the XML that was in force afterwards, where libvirt had filled it up
     reason: str = ""
-    same: bool = False  # a file that was defined like that already
+    same: bool = False  # of a file that was defined like that already: nothing is to be undone
 
     @property
     def open(self) -> bool:
         """Whether the run ended before it knew what became of the domain."""
         return self.event in {PLANNED, UNKNOWN}
-
-    @property
-    def idle(self) -> bool:
-        """Whether the domain was defined as it had been, and nothing is to be undone."""
-        return self.event == DEFINED and self.same
 
 
 def read_events(data: bytes) -> list[dict[str, Any]]:
