@@ -59,7 +59,7 @@ _FW_CFG = re.compile(r"(?i)(\bname=opt/[^<>\"']{0,200}?,string=)([^<>\"']+)")
 
 def redact(text: str) -> str:
     """Return XML, or a part of it, with every value that looks like a secret marked; lines stay lines."""
-    if not _may_hold_secrets(text):
+    if not may_hold_secrets(text):
         return text
     text = _VALUE_NAMED.sub(lambda found: f"{found[1]}{_mark(found[2])}{found[3]}", text)
     for pattern in (_NAMED_VALUE, _ATTRIBUTE):
@@ -73,13 +73,22 @@ def redact(text: str) -> str:
 
 
 # What one of the patterns needs, in small letters. Most text has none of it and is let through at once: to look for
-# each costs a twentieth of what one pattern takes that heeds no case.
-_NEEDED = (*_SECRETS, "<cmdline>", ":arg", ":env", ":key=")
+# each costs a twentieth of what one pattern takes that heeds no case. The keys are many, but all end alike.
+_NEEDED = (
+    *(word for word in _SECRETS if not word.endswith("key")),
+    *("<cmdline>", "<arg", ":arg", "<env", ":env", ":key="),
+)
+_KEYS = tuple(word for word in _SECRETS if word.endswith("key"))
 
 
-def _may_hold_secrets(text: str) -> bool:
+def may_hold_secrets(text: str) -> bool:
+    """Tell whether ``redact`` has to look at a text; where it says no, of all lines of a text, nothing is marked."""
     small = text.casefold()
-    return any(word in small for word in _NEEDED) or ("://" in small and "@" in small)
+    return (
+        any(word in small for word in _NEEDED)
+        or ("key" in small and any(word in small for word in _KEYS))
+        or ("://" in small and "@" in small)
+    )
 
 
 def _hidden(text: str) -> str:

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
-from fixer.domain.redaction import redact
+from fixer.domain.redaction import may_hold_secrets, redact
 from fixer.domain.writing import apply_splices
 from fixer.errors import printable
 
@@ -82,7 +82,10 @@ def unified(plan: Plan, name: str) -> bytes:
         return b""
     source = plan.domain.document.source
     lines, found = regions(source, plan.splices)
-    lines, found = _without_secrets(source, apply_splices(source, plan.splices), lines, found)
+    # What a secret is known by stands on one line, and each line of the result is an old or a changed one.
+    changed = b"".join(line for region in found for line in region.new)
+    if may_hold_secrets((source + changed).decode("utf-8")):
+        lines, found = _without_secrets(source, apply_splices(source, plan.splices), found)
     title = printable(name).encode()
     if b" " in title:
         title += b"\t"  # GNU patch ends a name at the first blank otherwise
@@ -93,20 +96,15 @@ def unified(plan: Plan, name: str) -> bytes:
     return b"".join(out)
 
 
-def _without_secrets(
-    old: bytes, new: bytes, lines: list[bytes], found: list[Region]
-) -> tuple[list[bytes], list[Region]]:
+def _without_secrets(old: bytes, new: bytes, found: list[Region]) -> tuple[list[bytes], list[Region]]:
     """Return the lines and regions as they may be shown: a secret is seen in the whole text, not in a hunk of it."""
-    shown, result = redact(old.decode("utf-8")).encode(), redact(new.decode("utf-8")).encode()
-    if shown == old and result == new:
-        return lines, found
-    after = _lines(result)
+    after = _lines(redact(new.decode("utf-8")).encode())
     marked, shift = [], 0
     for region in found:
         at = region.start + shift
         marked.append(region._replace(new=after[at : at + len(region.new)]))
         shift += len(region.new) - (region.end - region.start)
-    return _lines(shown), marked
+    return _lines(redact(old.decode("utf-8")).encode()), marked
 
 
 def _groups(found: list[Region]) -> list[list[Region]]:

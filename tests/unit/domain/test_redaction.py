@@ -22,6 +22,7 @@ from fixer.domain.redaction import MARK, redact
         """<qemu:arg value='{"private-key": "hunter2"}'/>""",
         "<q:arg value='token=hunter2'/>",
         "<qemu:arg value='hunter2hunter2hunter2hunter2hunter2abc'/>",
+        "<commandline xmlns='http://libvirt.org/schemas/domain/qemu/1.0'><arg value='hunter2hunter2hunter2hunter2hunter2abc'/>",
         "<source protocol='https' name='x?a=1&amp;token=hunter2&amp;b=2'/>",
         "<source protocol='https' name='x' query='access_key=hunter2'/>",
         "<my:password>hunter2</my:password>",
