@@ -92,7 +92,6 @@ class Writer:
         tag_end = node.open_end
         name_end = node.start + 1 + len(node.name.encode("utf-8"))
         last = name_end
-        quote = self._quote
         pending = dict(changes)
         for found in _ATTRIBUTE.finditer(source, name_end, tag_end):
             last = found.end()
@@ -107,8 +106,7 @@ class Writer:
                 yield Splice(found.start(3) + 1, found.end(3) - 1, _escape(value, quote))
         if not pending:
             return
-        if last > name_end:
-            quote = source[last - 1 : last].decode("ascii")
+        quote = source[last - 1 : last].decode("ascii") if last > name_end else self._quote
         added = b"".join(
             f" {name}={quote}".encode() + _escape(value, quote) + quote.encode("ascii")
             for name, value in pending.items()
