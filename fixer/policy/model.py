@@ -47,8 +47,7 @@ class Fact(NamedTuple):
 
     ``source`` is a key of the policy file's ``sources``; ``where`` is ``FILE:LINE``. ``condition`` says
     on what the answer hangs when ``value`` is ``depends``; ``legacy_until`` names the first driver build
-    or kernel that is modern, ``needs`` the first for which a dependent answer is yes, where that is what
-    it hangs on.
+    or kernel that is modern, ``needs`` the first for which the answer is yes: it decides where the build is known.
     """
 
     value: str

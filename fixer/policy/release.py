@@ -137,7 +137,7 @@ def _since(fact: Fact, since: str, number: ids.Version) -> Fact:
     if holds is None:
         return fact._replace(note="; ".join(filter(None, (_SINCE_UNKNOWN.format(since=since), fact.note))))
     note = "; ".join(filter(None, (f"only from release {since} on", fact.note)))
-    return fact._replace(value="no", condition="", needs="", note=note)
+    return fact._replace(value="no", condition="", note=note)
 
 
 def _texts(node: Node, key: str) -> tuple[str, ...]:
