@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from fixer.domain.devices import short_address
 from fixer.findings import Code, Finding, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Container, Iterator
 
+    from fixer.domain.devices import Address
     from fixer.domain.model import Domain
     from fixer.policy.model import GuestCapabilities
 
-_BUS = re.compile(r"(?<![\w.])(pcie?\.0|ide\.\d)(?![\w.])")
-# Controllers of the old chipset, as libvirt and QEMU call them; what is set on them finds nothing on the new one.
-_CONTROLLERS = frozenset({"usb", "usb0", "ide", "ide0"})
+_BUS = re.compile(r"(?<![\w.])(pcie?\.\d+|ide\.\d)(?![\w.])")
 
 
 def raw_arguments(domain: Domain, *buses: str) -> Iterator[Finding]:
@@ -30,10 +30,17 @@ def raw_arguments(domain: Domain, *buses: str) -> Iterator[Finding]:
                 yield _raw(why, f"line {node.line}")
 
 
-def overrides(domain: Domain) -> Iterator[Finding]:
-    """Yield a finding for each property that is set on a controller which gives way."""
+def raw_places(domain: Domain, chipset: Collection[Address]) -> Iterator[Finding]:
+    """Yield a finding for each place of the other machine's chipset that qemu:commandline gives to a device."""
+    for address in sorted(domain.properties.places.intersection(chipset)):
+        why = f"an argument of qemu:commandline puts a device at {short_address(address)}, which is the other chipset's"
+        yield _raw(why, "qemu:commandline")
+
+
+def overrides(domain: Domain, gone: Container[str]) -> Iterator[Finding]:
+    """Yield a finding for each property that is set on a device which gives way; ``gone`` are their aliases."""
     for alias in domain.properties.by_alias:
-        if alias in _CONTROLLERS:
+        if alias in gone:
             yield _raw(
                 f"a property of qemu:override is set on '{alias}', which is another device then",
                 "qemu:override",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fixer.conversion.board import Move, seat, set_child
-from fixer.domain.devices import drive_seat, number
+from fixer.domain.devices import disk_index, drive_seat, number
 from fixer.domain.edits import AddElement, Edit, RemoveElement, SetAttribute, address_element
 from fixer.domain.pci import SATA
 from fixer.domain.writing import Element
@@ -37,6 +37,9 @@ def ide_to_virtio(disk: Device, target: str, place: Address) -> tuple[list[Edit]
     """Make a virtio disk of an IDE disk; it needs a target name of its own, of which libvirt makes its alias."""
     assert disk.node is not None
     edits = [*set_child(disk, "target", "bus", "virtio"), *set_child(disk, "target", "dev", target)]
+    edits += set_child(
+        disk, "target", "rotation_rate", None
+    )  # which libvirt takes of SCSI, IDE and SATA only
     more, why = _only_ide(disk)
     edits += more
     address = disk.node.find("address")
@@ -63,12 +66,16 @@ def _only_ide(disk: Device) -> tuple[list[Edit], str]:
     return edits, why
 
 
-def _override(disk: Device, aliases: Container[str]) -> Iterator[Edit]:
-    """Let properties of qemu:override find the disk under the alias that libvirt makes of its new place."""
-    _, port = drive_seat(disk)
-    old = f"ide0-{port // 2}-{port % 2}"
-    if old in aliases:
-        yield SetAttribute(f"override[{old}]", "alias", old, f"sata0-0-{port}")
+def alias_at(bus: str, controller: int, port: int) -> str:
+    """Return the alias that libvirt makes of the place of an IDE or SATA disk (qemuAssignDeviceDiskAlias)."""
+    place = f"{port // 2}-{port % 2}" if bus == "ide" else f"0-{port}"
+    return f"{bus}{controller}-{place}"
+
+
+def follow(aliases: Container[str], old: str, new: str) -> Iterator[Edit]:
+    """Let properties of qemu:override find a device under the alias that it gets."""
+    if old in aliases and old != new:
+        yield SetAttribute(f"override[{old}]", "alias", old, new)
 
 
 def ide_to_sata(disk: Device, aliases: Container[str] = ()) -> tuple[list[Edit], list[Move]]:
@@ -77,16 +84,18 @@ def ide_to_sata(disk: Device, aliases: Container[str] = ()) -> tuple[list[Edit],
     edits = list(set_child(disk, "target", "bus", "sata"))
     more, why = _only_ide(disk)
     edits += more
-    edits += _override(disk, aliases)
+    _, port = drive_seat(disk)
+    edits += follow(aliases, alias_at("ide", 0, port), alias_at("sata", 0, port))
     address = disk.node.find("address")
     if address is not None and address.attrs.get("type") == "drive":
-        edits += _drive(disk, controller=0, bus=0, unit=drive_seat(disk)[1])
+        edits += _drive(disk, controller=0, bus=0, unit=port)
     return edits, [Move(disk.key, disk.key, "ide", "sata", None, None, f"Q35 has no IDE{why}")]
 
 
-def sata_to_ide(disk: Device, port: int) -> Iterator[Edit]:
+def sata_to_ide(disk: Device, port: int, aliases: Container[str]) -> Iterator[Edit]:
     """Yield the edits that put a SATA disk at the IDE place that is like its port."""
     assert disk.node is not None
+    yield from follow(aliases, alias_at("sata", 0, port), alias_at("ide", 0, port))
     yield from set_child(disk, "target", "bus", "ide")
     if disk.node.find("address") is not None:
         yield from _drive(disk, controller=0, bus=port // 2, unit=port % 2)
@@ -97,28 +106,32 @@ def renumber_sata(domain: Domain, gone: Container[str] = ()) -> Iterator[Edit]:
 
     A SATA controller of an i440FX machine is a card of its own: it keeps its place and becomes the next.
     """
+    aliases = domain.properties.by_alias
     for device in domain.devices:
-        if device.key in gone:
-            continue
-        if device.tag == "controller" and device.type == "sata" and device.node is not None:
-            old = device.node.attrs.get("index")
-            yield SetAttribute(device.key, "index", old, str(device.index + 1))
+        if device.tag == "controller" and device.type == "sata" and device.key not in gone:
+            yield from number_card(device, device.index + 1, aliases)
     for disk in disks_on(domain, "sata"):
-        if disk.key in gone:
-            continue
-        controller, port = drive_seat(disk)
-        assert disk.node is not None
-        if disk.node.find("address") is not None:
-            yield from set_child(disk, "address", "controller", str(controller + 1))
-        else:
-            attrs = {
-                "type": "drive",
-                "controller": str(controller + 1),
-                "bus": "0",
-                "target": "0",
-                "unit": str(port),
-            }
-            yield AddElement(disk.key, Element("address", attrs), "")
+        if disk.key not in gone:
+            yield from to_card(disk, drive_seat(disk)[0] + 1, aliases)
+
+
+def number_card(card: Device, index: int, aliases: Container[str]) -> Iterator[Edit]:
+    """Yield the edits that give a SATA controller another number; one that libvirt adds is written down elsewhere."""
+    yield from follow(aliases, f"sata{card.index}", f"sata{index}")
+    if card.node is not None:
+        yield SetAttribute(card.key, "index", card.node.attrs.get("index"), str(index))
+
+
+def to_card(disk: Device, controller: int, aliases: Container[str]) -> Iterator[Edit]:
+    """Yield the edits that keep a SATA disk at its port while its controller gets another number."""
+    old, port = drive_seat(disk)
+    assert disk.node is not None
+    yield from follow(aliases, alias_at("sata", old, port), alias_at("sata", controller, port))
+    if disk.node.find("address") is not None:
+        yield from set_child(disk, "address", "controller", str(controller))
+        return
+    place = {"controller": str(controller), "bus": "0", "target": "0", "unit": str(port)}
+    yield AddElement(disk.key, Element("address", {"type": "drive", **place}), "")
 
 
 def controller_to_sata(device: Device) -> Iterator[Edit]:
@@ -138,3 +151,46 @@ def _drive(disk: Device, **values: int) -> Iterator[Edit]:
         old = address.attrs.get(name) if address is not None else None
         if (number(old or "0") or 0) != value:
             yield from set_child(disk, "address", name, str(value))
+
+
+# What <boot dev=''/> of <os> means, and the devices of disks that it takes the first of (src/qemu/qemu_command.c,
+# qemuBuildDisksCommandLine).
+_BOOT_DEVICES = {"hd": ("disk", "lun"), "cdrom": ("cdrom",), "fd": ("floppy",)}
+
+
+def boots_otherwise(before: Domain, after: Domain, keys: dict[str, str]) -> str:
+    """Say which disk <boot dev=''/> would start from instead of the one that it does, '' where it is the same.
+
+    ``keys`` maps the keys of devices that are called otherwise afterwards.
+    """
+    os_node = before.root.find("os")
+    for boot in os_node.findall("boot") if os_node is not None else ():
+        kinds = _BOOT_DEVICES.get(boot.attrs.get("dev", ""), ())
+        old, new = _first_of(before, kinds), _first_of(after, kinds)
+        if old != new and keys.get(old, old) != new:
+            return (
+                f"<boot dev='{boot.attrs['dev']}'/> means the first in libvirt's order, which is {old} now and would "
+                f"be {new}: give the disks <boot order=''/> instead"
+            )
+    return ""
+
+
+def _first_of(domain: Domain, kinds: Container[str]) -> str:
+    """Return the key of the first disk of these device kinds in libvirt's order, '' where there is none.
+
+    libvirt sorts the disks of a bus by target among themselves (virDomainDiskInsert, src/conf/domain_conf.c).
+    """
+    order: list[Device] = []
+    for disk in (device for device in domain.devices if device.tag == "disk"):
+        rank = disk_index(disk.key[5:-1])
+        same = [at for at, one in enumerate(order) if one.type == disk.type]
+        behind = [at for at in same if disk_index(order[at].key[5:-1]) > rank]
+        order.insert(behind[0] if behind else same[-1] + 1 if same else len(order), disk)
+    return next(
+        (
+            disk.key
+            for disk in order
+            if disk.node is not None and disk.node.attrs.get("device", "disk") in kinds
+        ),
+        "",
+    )

@@ -14,20 +14,21 @@ from fixer.conversion.board import (
     Wishes,
     refusal,
     seat,
-    set_child,
     set_machine,
     written_down,
 )
-from fixer.conversion.doubts import raw_arguments
+from fixer.conversion.doubts import overrides, raw_arguments, raw_places
 from fixer.domain.devices import drive_seat, kind_of
 from fixer.domain.edits import Edit, RemoveElement, SetAttribute
 from fixer.domain.pci import PIIX_IDE, PIIX_ISA, PIIX_PM, PIIX_USB, SATA
+from fixer.domain.virtio import NATIVE_DRIVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fixer.domain.devices import Address, Device
     from fixer.domain.model import Domain
+    from fixer.domain.pci import Layout
     from fixer.findings import Finding
     from fixer.policy.model import GuestCapabilities
 
@@ -36,6 +37,7 @@ _IDE_PLACES = 4  # two channels with two disks each (QEMU hw/ide/piix.c)
 _BESIDE = tuple(PIIX_ISA | function for function in range(4, 8))
 _SLOTS = 32  # of a bus (PCI Local Bus Specification 3.0, section 3.2.2.3.2)
 _NO_PORTS = "i440FX has no express ports"
+_CONVENTIONAL = frozenset({"pci-bridge", "pcie-to-pci-bridge"})  # what becomes a pci-bridge
 
 
 def to_pc(domain: Domain, guest: GuestCapabilities, machine: str, wishes: Wishes) -> Conversion:
@@ -43,7 +45,7 @@ def to_pc(domain: Domain, guest: GuestCapabilities, machine: str, wishes: Wishes
     del (
         guest
     )  # whatever drives Q35's devices drives these; its disks go back to IDE only if they came from there
-    refused = (*_impossible(domain, wishes), *raw_arguments(domain, "pcie.0"))
+    refused = (*_impossible(domain, wishes), *_dangling(domain))
     if refused:
         return Conversion(refused=refused)
     try:
@@ -62,6 +64,38 @@ def _impossible(domain: Domain, wishes: Wishes) -> Iterator[Finding]:
             yield refusal(device.key, "an IOMMU needs Q35")
         elif device.model == "pcie-expander-bus":
             yield refusal(device.key, "a pcie-expander-bus exists on Q35 only")
+        elif device.driver and (why := _needs_express(domain, device)):
+            yield refusal(device.key, f"{why} wants an express port, or the model -non-transitional")
+
+
+def _needs_express(domain: Domain, device: Device) -> str:
+    """Say why a virtio device only starts behind an express port, '' where it starts on pci.0 too."""
+    if device.driver in NATIVE_DRIVERS or device.variant == "non-transitional":
+        return ""
+    legacy_off = domain.properties.get(device, "disable-legacy", domain.aliases.get(device, ""))
+    return "" if legacy_off not in {"", "auto", "off"} else device.needs_modern
+
+
+def _dangling(domain: Domain) -> Iterator[Finding]:
+    """Yield what names buses and devices of QEMU that are not there then, or are others."""
+    assert domain.layout is not None
+    numbers = _numbers(domain.layout)
+    lost = [f"pci.{bus.index}" for bus in domain.layout.buses if numbers.get(bus.index) != bus.index]
+    yield from raw_arguments(domain, "pcie.0", "ide", *lost)
+    yield from raw_places(domain, _CHIPSET)
+    gone = [f"pci.{bus.index}" for bus in domain.layout.buses if bus.index not in numbers]
+    yield from overrides(domain, {"ide", "sata0", *gone})
+
+
+def _numbers(layout: Layout) -> dict[int, int]:
+    """Return the new index of each bus that stays. libvirt fills gaps with bridges of its own, so there are none."""
+    stay = [bus.index for bus in layout.buses if bus.index and bus.model in _CONVENTIONAL]
+    return {0: 0} | {index: number for number, index in enumerate(stay, 1)}
+
+
+def _is_piix_usb(device: Device) -> bool:
+    """Tell whether a USB controller is the one that has its place in the PIIX3, wherever it sat on Q35."""
+    return device.type == "usb" and device.index == 0 and device.model in {"", "piix3-uhci"}
 
 
 class _Way:
@@ -75,13 +109,9 @@ class _Way:
         self.edits: list[Edit] = [set_machine(domain, machine)]
         self.moves: list[Move] = []
         self.seats: dict[Device, Address] = {}  # in the guest's order
-        self.renamed: dict[Device, str] = {}  # SATA cards by the keys that they will have
-        # Conventional buses stay, numbered anew: libvirt fills gaps with bridges of its own.
-        stay = [bus for bus in self.layout.buses if bus.index and self._stays(bus.index)]
-        self.buses = {0: 0} | {bus.index: number for number, bus in enumerate(stay, 1)}
-
-    def _stays(self, index: int) -> bool:
-        return self.layout.buses[index].model in {"pci-bridge", "pcie-to-pci-bridge"}
+        self.cards: dict[Device, int] = {}  # SATA controllers and the numbers that they get
+        self.aliases = domain.properties.by_alias
+        self.buses = _numbers(self.layout)
 
     def conversion(self) -> Conversion:
         self._storage()
@@ -106,10 +136,10 @@ class _Way:
         order = sorted(self.layout.at.items(), key=lambda pair: self.layout.order(pair[1]))
         loose: list[Device] = []
         for device, address in order:
-            if device.key in gone or (device.is_bridge and not self._stays(device.index)):
+            if device.key in gone or (device.is_bridge and device.index not in self.buses):
                 continue
             bus = self.buses.get(address >> 8)
-            if bus is None or (bus == 0 and address in {*_CHIPSET, SATA}):
+            if bus is None or (bus == 0 and address in {*_CHIPSET, SATA}) or _is_piix_usb(device):
                 loose.append(device)
             else:
                 place = bus << 8 | address & 0xFF
@@ -127,7 +157,7 @@ class _Way:
 
     def _place_in_order(self, device: Device) -> Address:
         """Return a free place between its like before and behind it. Raises NoRoomError."""
-        if device.type == "usb" and device.index == 0 and device.model in {"", "piix3-uhci"}:
+        if _is_piix_usb(device):
             return PIIX_USB
         mine = self.layout.order(self.layout.at[device])
         low, high = (-1, 0), (2, 0)
@@ -162,11 +192,12 @@ class _Way:
 
     def _seat(self, device: Device, place: Address) -> None:
         address = self.layout.at[device]
+        number = self.cards.get(device)
         if device.node is None:
-            self.edits.append(written_down(device, place))
+            self.edits.append(written_down(device, place, number))
         else:
             self.edits += seat(device, place, multifunction=None if place == address else False)
-        now = self.renamed.get(device, device.key)
+        now = device.key if number is None else f"controller[sata {number}]"
         if (now, place) != (device.key, address):
             what = device.model or device.type or device.tag
             why = self._why(address) if place != address else "number 0 is free"
@@ -187,7 +218,7 @@ class _Way:
             if device.index == 0:
                 if node is not None:
                     self.edits.append(SetAttribute(device.key, "model", node.attrs.get("model"), "pci-root"))
-            elif self._stays(device.index):
+            elif device.index in self.buses:
                 self._bridge(device)
             elif node is not None:
                 self.edits.append(RemoveElement.of(device.key, node))
@@ -198,6 +229,7 @@ class _Way:
         number, place = self.buses[device.index], self.seats[device]
         address = self.layout.at[device]
         now = f"controller[pci {number}]"
+        self.edits += storage.follow(self.aliases, f"pci.{device.index}", f"pci.{number}")
         node = device.node
         if node is None:
             self.edits.append(written_down(device, place, number, "pci-bridge"))
@@ -237,23 +269,15 @@ class _Way:
         now = "controller[ide 0]" if controller.node is not None or own else ""
         self.moves.append(Move(controller.key, now, "sata", "ide" if now else "", SATA, PIIX_IDE, why))
         for disk in own:
-            self.edits += storage.sata_to_ide(disk, ports[disk][1])
+            self.edits += storage.sata_to_ide(disk, ports[disk][1], self.aliases)
             self.moves.append(Move(disk.key, disk.key, "sata", "ide", None, None, why))
-        self._renumber([disk for disk in disks if ports[disk][0]], ports)
-
-    def _renumber(self, disks: list[Device], ports: dict[Device, tuple[int, int]]) -> None:
         for device in self.domain.devices:
-            if (
-                device.tag == "controller"
-                and device.type == "sata"
-                and device.index
-                and device.node is not None
-            ):
-                index = str(device.index - 1)
-                self.edits.append(SetAttribute(device.key, "index", device.node.attrs.get("index"), index))
-                self.renamed[device] = f"controller[sata {index}]"
+            if device.tag == "controller" and device.type == "sata" and device.index:
+                self.cards[device] = device.index - 1
+                self.edits += storage.number_card(device, device.index - 1, self.aliases)
         for disk in disks:
-            self.edits += set_child(disk, "address", "controller", str(ports[disk][0] - 1))
+            if ports[disk][0]:
+                self.edits += storage.to_card(disk, ports[disk][0] - 1, self.aliases)
 
     def _watchdogs(self) -> None:
         for device in self.domain.devices:

@@ -22,11 +22,10 @@ from fixer.conversion.board import (
     set_machine,
     written_down,
 )
-from fixer.conversion.doubts import overrides, quirks, raw_arguments
-from fixer.domain.devices import disk_letters, short_address
-from fixer.domain.edits import AddElement, Edit, RemoveElement, SetAttribute, address_element
+from fixer.conversion.doubts import overrides, quirks, raw_arguments, raw_places
+from fixer.domain.devices import disk_letters, drive_seat, short_address
+from fixer.domain.edits import Edit, RemoveElement, SetAttribute, new_controller
 from fixer.domain.pci import EXPANDERS, LPC, PIIX_IDE, PIIX_ISA, SATA, SMBUS
-from fixer.domain.writing import Element
 from fixer.findings import Code, Finding, Severity
 from fixer.policy.model import UNKNOWN
 
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
     from fixer.policy.model import GuestCapabilities
 
 _CHIPSET = (LPC, SATA, SMBUS)
+# Controllers of the old chipset, as libvirt and QEMU call them; what is set on them finds nothing on the new one.
+_CONTROLLERS = frozenset({"usb", "usb0", "ide", "ide0"})
 # Functions of slot 1f that the ICH9 leaves free; its LPC bridge is function 0 and multifunction, so they are seen.
 _BESIDE = tuple(LPC | function for function in (1, 4, 5, 6, 7))
 _RULE = "QEMU hw/i386/pc_q35.c"
@@ -52,7 +53,8 @@ def to_q35(domain: Domain, guest: GuestCapabilities, machine: str, wishes: Wishe
     """Return what makes a Q35 machine, of the type ``machine``, out of an i440FX one; or the first step to it."""
     try:
         refused = [*_impossible(domain), *_unfit(guest, wishes)]
-        refused += [*raw_arguments(domain, "pci.0", "ide"), *overrides(domain)]
+        refused += [*raw_arguments(domain, "pci.0", "ide"), *raw_places(domain, _CHIPSET)]
+        refused += overrides(domain, _CONTROLLERS | _become_virtio(domain, wishes))
         blind = list(_blind(domain, guest, wishes))
         if blind and wishes.staged and not refused and _may_learn(guest):
             return _first_step(domain)
@@ -71,6 +73,14 @@ def _impossible(domain: Domain) -> Iterator[Finding]:
     for device in domain.devices:
         if device.model in EXPANDERS:
             yield refusal(device.key, "a pci-expander-bus exists on i440FX only", source)
+
+
+def _become_virtio(domain: Domain, wishes: Wishes) -> frozenset[str]:
+    """Return the aliases of the disks that become virtio disks, which know none of the properties of IDE's."""
+    disks = storage.disks_on(domain, "ide") if wishes.virtio_disks else []
+    return frozenset(
+        storage.alias_at("ide", *drive_seat(disk)) for disk in disks if storage.is_hard_disk(disk)
+    )
 
 
 def _unfit(guest: GuestCapabilities, wishes: Wishes) -> Iterator[Finding]:
@@ -177,12 +187,22 @@ class _Way:
 
     def _ported(self) -> list[Device]:
         """Return what a root port suits, in the guest's order: virtio that moves without others of its kind staying."""
-        found: list[Device] = []
-        for devices in self.domain.by_driver.values():
-            plain = [one for one in devices if not one.variant and self.layout.at[one] >> 8 == 0]
-            if len(plain) == len(devices):
-                found += plain
-        return sorted(found, key=lambda device: self.layout.at[device])
+        at = self.layout.at
+        found = [
+            device
+            for devices in self.domain.by_driver.values()
+            if all(not one.variant and at[one] >> 8 == 0 for one in devices)
+            for device in devices
+        ]
+        while stay := {device.driver for device in found if self._heads(device, found)}:
+            found = [device for device in found if device.driver not in stay]
+        return sorted(found, key=lambda device: at[device])
+
+    def _heads(self, device: Device, moving: list[Device]) -> bool:
+        """Tell whether a device is function 0 for others that stay, and would not be seen without it."""
+        address = self.layout.at[device]
+        others = [self.layout.holder.get(address | function) for function in range(1, 8)]
+        return not address & 7 and any(other is not None and other not in moving for other in others)
 
     def _ports(self, devices: list[Device]) -> None:
         """Give each device a root port of its own, eight ports a slot, as libvirt packs them."""
@@ -192,14 +212,11 @@ class _Way:
             raise NoRoomError("pcie.0 has no slots left for so many root ports")
         for number, device in enumerate(devices):
             port = self.board.take(slots[number // 8] << 3 | number % 8)
-            key = f"controller[pci {index + number}]"
-            attrs = {"type": "pci", "index": str(index + number), "model": "pcie-root-port"}
             shared = not number % 8 and number + 1 < len(devices)
-            element = Element("controller", attrs, (address_element(port, multifunction=shared),))
-            self.edits.append(AddElement("domain/devices", element, key))
-            self.moves.append(
-                Move("", key, "", "pcie-root-port", None, port, "a root port for each, as was asked for")
-            )
+            addition = new_controller("pcie-root-port", index + number, port, multifunction=shared)
+            self.edits.append(addition)
+            why = "a root port for each, as was asked for"
+            self.moves.append(Move("", addition.key, "", "pcie-root-port", None, port, why))
             self._move(
                 device, self.layout.at[device], index + number << 8, "a root port for each, as was asked for"
             )

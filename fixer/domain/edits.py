@@ -68,6 +68,36 @@ def address_element(address: Address, *, multifunction: bool = False) -> Element
     return Element("address", attrs)
 
 
+def new_controller(
+    model: str, index: int, address: Address, *, chassis: int | None = None, multifunction: bool = False
+) -> AddElement:
+    """Return the edit that adds a PCI controller; its chassis is written where libvirt would take another."""
+    attrs = {"type": "pci", "index": str(index), "model": model}
+    target = () if chassis in {None, index} else (Element("target", {"chassis": str(chassis)}),)
+    children = (*target, address_element(address, multifunction=multifunction))
+    return AddElement("domain/devices", Element("controller", attrs, children), f"controller[pci {index}]")
+
+
+def onto(element: Element, edit: Edit, child: str) -> Element:
+    """Return an element that is not written yet as an edit of it, or of its ``child`` ('' for itself), leaves it."""
+    attrs, children = dict(element.attrs), list(element.children)
+    if isinstance(edit, SetAddress):
+        children = [one for one in children if one.name != "address"]
+        children.append(address_element(edit.new, multifunction=edit.multifunction))
+    elif isinstance(edit, RemoveElement):
+        children = [one for one in children if one.name != child]
+    elif child:
+        at = next(number for number, one in enumerate(children) if one.name == child)
+        children[at] = onto(children[at], edit, "")
+    elif isinstance(edit, AddElement):
+        children.append(edit.element)
+    else:
+        attrs = {name: value for name, value in attrs.items() if name != edit.name}
+        if edit.new is not None:
+            attrs[edit.name] = edit.new
+    return Element(element.name, attrs, tuple(children), element.text)
+
+
 def _fields(address: Address) -> dict[str, str]:
     return {
         "domain": "0x0000",

@@ -31,7 +31,7 @@ def read_firmware(root: Node) -> Firmware:
         return Firmware("bios", "no <os>", "", secure_boot=False)
     loader, nvram = os_node.find("loader"), os_node.find("nvram")
     nvram_path = nvram.text if nvram is not None else ""
-    secure = loader is not None and loader.attrs.get("secure") == "yes"
+    secure = (loader is not None and loader.attrs.get("secure") == "yes") or _asks_for_secure_boot(os_node)
     if os_node.attrs.get("firmware") == "efi":
         return Firmware("uefi", "firmware='efi'", nvram_path, secure)
     if os_node.attrs.get("firmware") == "bios":
@@ -44,3 +44,12 @@ def read_firmware(root: Node) -> Firmware:
             return Firmware("uefi", "loader of type rom that names OVMF", nvram_path, secure)
         return Firmware("bios", "loader of type rom", nvram_path, secure_boot=False)
     return Firmware("bios", "libvirt's default", nvram_path, secure_boot=False)
+
+
+def _asks_for_secure_boot(os_node: Node) -> bool:
+    """Read <firmware><feature enabled='yes' name='secure-boot'/>, by which libvirt chooses an image."""
+    firmware = os_node.find("firmware")
+    return firmware is not None and any(
+        feature.attrs.get("name") == "secure-boot" and feature.attrs.get("enabled") == "yes"
+        for feature in firmware.findall("feature")
+    )

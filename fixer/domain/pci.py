@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from fixer.domain import devices as d
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from fixer.domain.devices import Address, Device
     from fixer.domain.machine import Family
 
@@ -134,3 +136,24 @@ def _expander_number(bus: Bus) -> int:
     target = node.find("target") if node is not None else None
     written = target.attrs.get("busNr") if target is not None else None
     return (d.number(written) if written else None) or MOST_BUSES - bus.index
+
+
+def free_chassis(layout: Layout, index: int, given: Collection[int] = ()) -> int:
+    """Return a chassis number for a new root port: its index, as libvirt would take, where no other port has it.
+
+    QEMU does not start with two ports of one chassis and slot (hw/pci/pcie_port.c, pcie_chassis_add_slot). ``given``
+    are the numbers that other new ports take.
+    """
+    used = {*given, *(chassis_of(bus) for bus in layout.buses if bus.model in EXPRESS_PORTS)}
+    if index not in used:
+        return index
+    return next(number for number in range(255, 0, -1) if number not in used)  # 8 bits of chassis
+
+
+def chassis_of(bus: Bus) -> int:
+    """Return the chassis number of an express port: as written, else its index (src/conf/domain_addr.c)."""
+    node = bus.controller.node if bus.controller is not None else None
+    target = node.find("target") if node is not None else None
+    written = target.attrs.get("chassis") if target is not None else None
+    number = d.number(written) if written else None
+    return bus.index if number is None else number

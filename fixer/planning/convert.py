@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fixer.conversion import REMEDY
+from fixer.conversion import REMEDY, storage
 from fixer.conversion.board import Conversion, Note, Wishes, refusal, set_machine
 from fixer.conversion.firmware import Change as FirmwareChange
 from fixer.conversion.firmware import to_firmware
 from fixer.conversion.forecast import forecast
 from fixer.conversion.machine_type import choose, read_wanted
 from fixer.domain.devices import short_address
-from fixer.domain.edits import SetAddress
+from fixer.domain.edits import AddElement, SetAddress, onto
 from fixer.domain.edits import splices as splices_of
 from fixer.domain.machine import Family
 from fixer.planning.plan import Change, Consequence, Plan, untouched
@@ -53,8 +53,10 @@ def convert(
         converted = result_of(domain, splices_of(domain, edits))
     except ProofError as error:  # express ports on pci.0, as in a domain that no libvirt would take
         return untouched(domain, guest, unresolved=(refusal("domain", str(error)),))
+    if otherwise := storage.boots_otherwise(domain, converted, conversion.keys):
+        return untouched(domain, guest, unresolved=(refusal("domain", otherwise),))
     cured = cure(converted)
-    edits = _together(edits, cured.edits)
+    edits = _together(edits, cured.edits, conversion.keys)
     splices = splices_of(domain, edits)
     after = result_of(domain, splices) if cured.edits else cured.after
     unresolved = conversion.findings + firmware.findings + cured.unresolved
@@ -122,11 +124,28 @@ def _converter(family: Family) -> Callable[[Domain, GuestCapabilities, str, Wish
     return to_q35 if family is Family.Q35 else to_pc
 
 
-def _together(first: tuple[Edit, ...], then: tuple[Edit, ...]) -> tuple[Edit, ...]:
-    """Return the edits of both as edits of the first document; of two places of a device the last is in force."""
+def _together(first: tuple[Edit, ...], then: tuple[Edit, ...], keys: dict[str, str]) -> tuple[Edit, ...]:
+    """Return the edits of both as edits of the first document; of two places of a device the last is in force.
+
+    ``keys`` maps the keys of the first document to those of the second, where they differ.
+    """
     seats = {edit.at: number for number, edit in enumerate(first) if isinstance(edit, SetAddress)}
+    made = {
+        edit.key: number for number, edit in enumerate(first) if isinstance(edit, AddElement) and edit.key
+    }
+    before = {now: was for was, now in keys.items() if now}
     edits = list(first)
     for edit in then:
+        head, slash, rest = edit.at.partition("]/")
+        key = head + slash[:1]
+        if key in made:
+            number = made[key]
+            addition = edits[number]
+            assert isinstance(addition, AddElement)
+            edits[number] = addition._replace(element=onto(addition.element, edit, rest))
+            continue
+        key = before.get(key, key)
+        edit = edit._replace(at=f"{key}/{rest}" if slash else key)  # noqa: PLW2901 - the same edit of the other document
         if isinstance(edit, SetAddress) and edit.at in seats:
             number = seats[edit.at]
             seated = edits[number]

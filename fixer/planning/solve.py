@@ -18,6 +18,8 @@ from fixer.remedies.base import Case, Desk, Offer
 from fixer.remedies.override import edits_for_move
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fixer.domain.devices import Address, Device
     from fixer.domain.edits import Edit
     from fixer.domain.model import Domain
@@ -47,6 +49,10 @@ class Choice(NamedTuple):
     taken: Offer | None
     offers: tuple[Offer, ...]
 
+    @property
+    def moves(self) -> bool:
+        return self.taken is not None and self.taken.spot is not None
+
 
 class Solution(NamedTuple):
     """The choices, their edits, and the I/O windows that the firmware has."""
@@ -67,24 +73,26 @@ def solve(
 ) -> Solution:
     """Choose a remedy for every curable finding. ``all_offers`` asks every remedy, to show their prices."""
     settle_all = settling is not Settling.MOVED
-    remedies = load_remedies()
     todo: dict[Device, Finding | None] = {domain.by_key[f.device]: f for f in findings if f.curable}
-    lost = {f.device for f in findings if not f.curable}
-    if settle_all:
-        todo.update(dict.fromkeys(_floating(domain, {device.driver for device in domain.modes}, todo, lost)))
-    desk, choices = _settle(
-        domain, guest, site, todo, lost, remedies, all_offers=all_offers, settle_all=settle_all
+    task = _Task(
+        domain,
+        guest,
+        site,
+        todo,
+        lost={f.device for f in findings if not f.curable},
+        remedies=load_remedies(),
+        all_offers=all_offers,
+        settle_all=settle_all,
     )
-    moved = {
-        choice.case.device.driver for choice in choices if choice.taken is not None and choice.taken.spot
-    }
-    companions = _floating(domain, moved, todo, lost)
+    if settle_all:
+        todo.update(dict.fromkeys(_floating(task, {device.driver for device in domain.modes})))
+    desk, choices = _best(task)
+    moved = {choice.case.device.driver for choice in choices if choice.moves}
+    companions = _floating(task, moved)
     if companions:
         todo.update(dict.fromkeys(companions))
-        desk, choices = _settle(
-            domain, guest, site, todo, lost, remedies, all_offers=all_offers, settle_all=settle_all
-        )
-    edits = _edits(choices, desk, remedies)
+        desk, choices = _best(task)
+    edits = _edits(choices, desk, task.remedies)
     if edits and settling is Settling.ALL:
         settled = {choice.case.device for choice in choices if choice.taken is not None}
         edits += tuple(
@@ -93,33 +101,75 @@ def solve(
     return Solution(tuple(choices), edits, desk.capacity)
 
 
-def _floating(
-    domain: Domain, drivers: set[str], todo: dict[Device, Finding | None], lost: set[str]
-) -> list[Device]:
+class _Task(NamedTuple):
+    """What is to be settled: ``todo`` are the devices to cure and their companions, ``lost`` the keys of the others."""
+
+    domain: Domain
+    guest: GuestCapabilities
+    site: SitePreferences
+    todo: dict[Device, Finding | None]
+    lost: set[str]
+    remedies: dict[str, Remedy]
+    all_offers: bool
+    settle_all: bool
+
+
+def _floating(task: _Task, drivers: set[str]) -> list[Device]:
     """Return the devices of ``drivers`` without an address: their order could change when others move."""
     return [
         device
-        for device in domain.modes
+        for device in task.domain.modes
         if device.driver in drivers
         and device.address is None
-        and device not in todo
-        and device.key not in lost
+        and device not in task.todo
+        and device.key not in task.lost
     ]
 
 
-def _settle(
-    domain: Domain,
-    guest: GuestCapabilities,
-    site: SitePreferences,
-    todo: dict[Device, Finding | None],
-    lost: set[str],
-    remedies: dict[str, Remedy],
-    *,
-    all_offers: bool,
-    settle_all: bool,
-) -> tuple[Desk, list[Choice]]:
-    desk = Desk(domain, site, settle_all=settle_all)
+def _best(task: _Task) -> tuple[Desk, list[Choice]]:
+    """Settle, and where devices are left without a remedy, once more with new bridges before those of the XML.
+
+    The free slots of a bridge of the XML may be too few for all the devices before the next one on it.
+    """
+    found = _with_heads(task, new_first=False)
+    if not _left(found[1]) or not found[0].places.bridges(hotplug=False):
+        return found
+    return min(found, _with_heads(task, new_first=True), key=lambda pair: _left(pair[1]))
+
+
+def _left(choices: list[Choice]) -> int:
+    return sum(choice.taken is None and choice.finding is not None for choice in choices)
+
+
+def _with_heads(task: _Task, *, new_first: bool) -> tuple[Desk, list[Choice]]:
+    """Settle so that no function 0 leaves functions behind in its slot, where no firmware would look at them."""
+    stuck: set[Device] = set()
+    while True:
+        desk, choices = _settle(task, stuck, new_first=new_first)
+        left_behind = _left_behind(task.domain, choices) - stuck
+        if not left_behind:
+            return desk, choices
+        stuck |= left_behind
+
+
+def _left_behind(domain: Domain, choices: list[Choice]) -> set[Device]:
+    assert domain.layout is not None
+    moving = {choice.case.device for choice in choices if choice.moves}
+    heads = [domain.layout.at[device] for device in moving]
+    others = [
+        domain.layout.holder.get(head | function)
+        for head in heads
+        if not head & 7
+        for function in range(1, 8)
+    ]
+    return {other for other in others if other is not None and other not in moving}
+
+
+def _settle(task: _Task, stuck: set[Device], *, new_first: bool) -> tuple[Desk, list[Choice]]:
+    domain, guest, site, todo = task.domain, task.guest, task.site, task.todo
+    desk = Desk(domain, site, settle_all=task.settle_all)
     desk.curing = frozenset(todo)
+    desk.new_first = new_first
     layout = domain.layout
     assert layout is not None
     devices = sorted(todo, key=lambda device: layout.order(layout.at[device]))
@@ -129,12 +179,12 @@ def _settle(
         for device in devices
         if todo[device] is None or not desk.stays(device, legacy_only=guest.legacy_only)
     }
-    ranks = _Ranks(domain, desk, moving, lost)
+    ranks = _Ranks(domain, desk, moving, task.lost)
     choices = []
     for device in devices:
-        case = _case(domain, guest, site, device, ranks, todo)
+        case = _case(task, device, ranks, stuck)
         wanted = site.strategy_for(device.driver)
-        offers = _offers(case, desk, remedies, wanted, all_offers=all_offers)
+        offers = _offers(case, desk, task.remedies, wanted, all_offers=task.all_offers)
         taken = _cheapest(offers, wanted)
         if taken is not None:
             desk.commit(case, taken)
@@ -157,15 +207,27 @@ def _share_out(desk: Desk, todo: list[Device]) -> None:
         if any(
             device.driver in site.hotplug or site.forbids("integrated", device.driver) for device in overrides
         ):
-            keep = overrides[: max(room - 1, 0)]
+            keep = _affordable(desk, overrides, max(room - 1, 0))
         else:
-            keep = overrides[len(overrides) - room :]
+            keep = _affordable(desk, overrides[::-1], room)
         desk.override_quota = frozenset(keep)
     wanting = [device for device in todo if _may_integrate(desk, device)]
     desk.places.reclaim(wanting)
     # A slot is kept for a bridge where one may be needed, which costs nothing while there is room.
     crowded = len(wanting) > len(desk.places.free_slots())
     desk.places.plan_root(len(wanting), spare=1 if crowded or len(wanting) < len(todo) else 0)
+
+
+def _affordable(desk: Desk, devices: list[Device], room: int) -> Iterator[Device]:
+    """Yield the devices whose I/O windows fit into ``room``, the first first; many cost none, or share one."""
+    paid: set[int] = set()
+    for device in devices:
+        bus = desk.bus_of(device)
+        if desk.fresh_window(bus) and bus not in paid:
+            if len(paid) >= room:
+                continue
+            paid.add(bus)
+        yield device
 
 
 def _may_integrate(desk: Desk, device: Device) -> bool:
@@ -210,14 +272,8 @@ class _Ranks:
         self._low[device.driver] = max(rank, self._low.get(device.driver, FIRST))
 
 
-def _case(
-    domain: Domain,
-    guest: GuestCapabilities,
-    site: SitePreferences,
-    device: Device,
-    ranks: _Ranks,
-    todo: dict[Device, Finding | None],
-) -> Case:
+def _case(task: _Task, device: Device, ranks: _Ranks, stuck: set[Device]) -> Case:
+    domain = task.domain
     low, high = ranks.bounds(device)
     return Case(
         device=device,
@@ -225,20 +281,20 @@ def _case(
         current=ranks.current[device],
         low=low,
         high=high,
-        keep_hotplug=device.driver in site.hotplug,
-        pinned=_pinned(domain, site, device, todo),
-        legacy_only=guest.legacy_only,
+        keep_hotplug=device.driver in task.site.hotplug,
+        pinned=_pinned(task, device, stuck),
+        legacy_only=task.guest.legacy_only,
         hidden=domain.is_hidden(device),
-        companion=todo[device] is None,
+        companion=task.todo[device] is None,
         forced=_forced(domain, device),
         properties=_has_properties(domain, device),
     )
 
 
-def _pinned(domain: Domain, site: SitePreferences, device: Device, todo: dict[Device, Finding | None]) -> str:
-    if device.driver in site.keep_address:
+def _pinned(task: _Task, device: Device, stuck: set[Device]) -> str:
+    if device.driver in task.site.keep_address:
         return f"the site keeps the addresses of {device.driver} devices"
-    layout = domain.layout
+    layout = task.domain.layout
     assert layout is not None
     address: Address = layout.at[device]
     if address & 7 or device.address is None:
@@ -246,7 +302,7 @@ def _pinned(domain: Domain, site: SitePreferences, device: Device, todo: dict[De
     if not any(address | function in layout.holder for function in range(1, 8)):
         return ""
     others = [layout.holder.get(address | function) for function in range(1, 8)]
-    left = [other.key for other in others if other is not None and other not in todo]
+    left = [other.key for other in others if other is not None and (other not in task.todo or other in stuck)]
     return f"it is function 0 for {', '.join(left)}, which would vanish" if left else ""
 
 
@@ -303,7 +359,7 @@ def _edits(choices: list[Choice], desk: Desk, remedies: dict[str, Remedy]) -> tu
     found: list[Edit] = []
     for bridge in desk.bridges:
         found += bridge.controllers()
-    moves = any(choice.taken is not None and choice.taken.spot is not None for choice in choices)
+    moves = any(choice.moves for choice in choices)
     for choice in choices:
         if choice.taken is not None:
             if moves and choice.taken.spot is None:

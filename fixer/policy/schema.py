@@ -86,7 +86,9 @@ def _fact(value: Spec) -> Spec:
             },
             "condition": _text("On what the answer depends, as 'virtio-win >= 0.1.126 is modern'."),
             "legacy-until": _text("The first kernel or driver build that is modern, as 'kernel 4.0'."),
-            "needs": _text("The first kernel or driver build for which the answer is yes, as 'kernel 4.1'; it decides where the build is known."),
+            "needs": _text(
+                "The first kernel or driver build for which the answer is yes, as 'kernel 4.1'; it decides where the build is known."
+            ),
         },
         ("value", "source", "confidence"),
     )

@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fixer.domain.edits import AddElement, Edit, SetAddress, SetAttribute, address_element
-from fixer.domain.pci import EXPRESS_PORTS
+from fixer.domain.edits import (
+    AddElement,
+    Edit,
+    SetAddress,
+    SetAttribute,
+    address_element,
+    new_controller,
+)
+from fixer.domain.pci import EXPRESS_PORTS, free_chassis
 from fixer.domain.places import Places, Rank, Spot
 from fixer.domain.virtio import IO_DEVICES_A_WINDOW
 from fixer.domain.writing import Element
@@ -65,7 +72,8 @@ _PREFERRED = "pcie-to-pci-bridge"
 class NewBridge:
     """A conventional bridge that the plan adds: one window, 31 slots."""
 
-    def __init__(self, port: Address, index: int, model: str) -> None:
+    def __init__(self, port: Address, index: int, model: str, chassis: int) -> None:
+        self.chassis = chassis
         self.port = port
         self.model = model
         self.port_index = index
@@ -89,15 +97,9 @@ class NewBridge:
         else:
             pair = (("dmi-to-pci-bridge", self.port), ("pci-bridge", self.port_index << 8 | 1 << 3))
         return [
-            AddElement("domain/devices", _controller(model, index, address), f"controller[pci {index}]")
+            new_controller(model, index, address, chassis=self.chassis if model in EXPRESS_PORTS else None)
             for index, (model, address) in enumerate(pair, self.port_index)
         ]
-
-
-def _controller(model: str, index: int, address: Address) -> Element:
-    return Element(
-        "controller", {"type": "pci", "index": str(index), "model": model}, (address_element(address),)
-    )
 
 
 class Desk:
@@ -112,6 +114,7 @@ class Desk:
         self.windows = sum(domain.io_windows.values())
         self._io_devices = domain.io_devices()
         self.bridges: list[NewBridge] = []
+        self.new_first = False  # bridges that the plan adds come before those of the XML
         # Names of the remedies in the order in which to ask them, by the one that was wanted.
         self.by_weight: dict[str | None, list[str]] = {}
         self.override_quota: frozenset[Device] | None = None
@@ -146,6 +149,16 @@ class Desk:
 
         Returns the spot, the new bridge it is on, the windows that it newly takes, and why there is none.
         """
+        old = self._old_bridge(case)
+        if old is not None and not self.new_first:
+            return old
+        for bridge in self.bridges:
+            if not bridge.full and case.low < bridge.spot().rank < case.high:
+                return bridge.spot(), bridge, 0, ""
+        new = self._new_bridge(case)
+        return old if new[0] is None and old is not None else new
+
+    def _old_bridge(self, case: Case) -> tuple[Spot, None, int, str] | None:
         for bus in self.places.bridges(hotplug=case.keep_hotplug):
             fresh = int(self.fresh_window(bus.index))
             if fresh > self.windows_left():
@@ -153,10 +166,7 @@ class Desk:
             spot = self.places.on_bridge(bus, case.low, case.high)
             if spot is not None:
                 return spot, None, fresh, ""
-        for bridge in self.bridges:
-            if not bridge.full and case.low < bridge.spot().rank < case.high:
-                return bridge.spot(), bridge, 0, ""
-        return self._new_bridge(case)
+        return None
 
     def _new_bridge(self, case: Case) -> tuple[Spot | None, NewBridge | None, int, str]:
         if self.windows_left() < 1:
@@ -167,7 +177,12 @@ class Desk:
         index = self.places.next_index
         if index + 1 > 0xFF:
             return None, None, 0, "no PCI bus number is left"
-        found = (NewBridge(port, index, model) for port in self.places.new_ports(beside=model == _PREFERRED))
+        given = [one.chassis for one in self.bridges]
+        chassis = free_chassis(self.places.layout, index, given)
+        found = (
+            NewBridge(port, index, model, chassis)
+            for port in self.places.new_ports(beside=model == _PREFERRED)
+        )
         bridge = next((bridge for bridge in found if case.low < bridge.spot().rank < case.high), None)
         if bridge is None:
             return (
