@@ -97,13 +97,13 @@ def _path_name(domain: Domain, address: Address) -> str:
     suffix = f"f{function}" if function or several else ""
     if layout.family is Family.I440FX and not bus.index and not suffix:
         return f"ens{slot}"
-    return f"enp{bus.number}s{slot}{suffix}"
+    return f"enp{bus.seen_as}s{slot}{suffix}"
 
 
 def _location(domain: Domain, address: Address) -> str:
     layout = domain.layout
     assert layout is not None
-    bus = layout.buses[address >> 8].number
+    bus = layout.buses[address >> 8].seen_as
     return f"PCI bus {bus}, device {address >> 3 & 31}, function {address & 7}"
 
 

@@ -114,7 +114,10 @@ def read_devices(root: Node) -> list[Device]:
         for node in container.children:
             reader = _READERS.get(node.name)
             if reader is None:
-                continue
+                address = node.find("address")
+                if address is None or address.attrs.get("type") != "pci":
+                    continue
+                reader = _other
             device = reader(node)
             _read_info(device, node)
             count = seen[device.key] = seen.get(device.key, 0) + 1
@@ -131,15 +134,17 @@ def _fill_indexes(devices: list[Device]) -> None:
     if not without:
         return
     used = {(device.type, device.index) for device in devices if device.tag == "controller"}
+    free: dict[str, int] = {}  # by type: all below are taken
     for device in without:
         if device.model in USB2_COMPANIONS and device.model != "ich9-ehci1":
             # A companion goes with the EHCI controller before it (virDomainAssignControllerIndexes).
             device.index = next((o.index for o in reversed(devices) if o.model == "ich9-ehci1"), 0)
             device.key = f"controller[usb {device.index} {device.model}]"
             continue
-        index = 0
+        index = free.get(device.type, 0)
         while (device.type, index) in used:
             index += 1
+        free[device.type] = index
         used.add((device.type, index))
         device.index = index
         suffix = f" {device.model}" if device.model in USB2_COMPANIONS else ""
@@ -516,6 +521,13 @@ def _serial(node: Node) -> Device:
     device.model = attribute(node, "target", "type")
     if device.model == "pci-serial":
         device.connect = PCI | AUTO
+    return device
+
+
+def _other(node: Node) -> Device:
+    """Read a device of a tag that nothing here knows, as a later libvirt's: it holds its place."""
+    device = Device(node.name, node, node.attrs.get("model", ""))
+    device.model = node.attrs.get("model", "")
     return device
 
 

@@ -25,6 +25,11 @@ _Q35 = re.compile(r"q35$|pc-q35(-.+)?$|ubuntu-q35$")
 # pc-i440fx-rhel7.6.0; Ubuntu: ubuntu, pc-1.0-precise, pc-i440fx-focal.
 _I440FX = re.compile(r"pc$|ubuntu$|pc-i440fx(-.+)?$|pc-[01]\.\d+(-.+)?$|rhel[56]\.\d+(\.\d+)?$|pc-lite$")
 
+# Types of QEMU's own up to 2.6 (hw/core/machine.c, hw_compat_2_6: virtio-pci disable-modern=on, disable-legacy=off; seen
+# in query-pci of pc-q35-2.6, behind root ports too).
+_NUMBERED = re.compile(r"pc-(?:q35-|i440fx-)?(\d+)\.(\d+)(?:\.\d+)?$")
+_LAST_LEGACY = (2, 6)
+
 _X86 = frozenset({"x86_64", "i686", "i386", "i486", "i586"})
 # libvirt drivers whose guests QEMU does not run (docs/drivers.rst): virtio-pci rules do not hold there.
 _FOREIGN_TYPES = frozenset(
@@ -60,6 +65,12 @@ class Machine:
     @property
     def applicable(self) -> bool:
         return not self.reason
+
+    @property
+    def legacy_virtio(self) -> bool:
+        """Whether this type makes virtio devices legacy, wherever they sit."""
+        version = _NUMBERED.match(self.name)
+        return version is not None and (int(version[1]), int(version[2])) <= _LAST_LEGACY
 
 
 def read_machine(root: Node) -> Machine:

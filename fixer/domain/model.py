@@ -48,7 +48,7 @@ class Domain:
 
     @cached_property
     def properties(self) -> virtio.Properties:
-        return virtio.Properties(self.root)
+        return virtio.Properties(self.root, legacy_machine=self.machine.legacy_virtio)
 
     @cached_property
     def aliases(self) -> dict[Device, str]:
@@ -176,7 +176,7 @@ class Domain:
         if not device or ref.endswith("]"):
             return device or None
         if child == "frontend":
-            return next((node for node in device.children if node.name.endswith(":frontend")), None)
+            return next((node for node in device.children if virtio.local_name(node) == "frontend"), None)
         return next((node for node in device.iter() if node.attrs.get("name") == child), None)
 
     def raw_arguments(self) -> list[Node]:

@@ -49,11 +49,25 @@ MOST_BUSES = 256
 class Bus:
     """One PCI bus: the controller that makes it, what may sit there, and what does.
 
-    ``functions[slot]`` is a bit mask of the functions in use; ``number`` is the guest's bus number,
-    -1 where the guest's firmware can not reach the bus.
+    ``functions[slot]`` is a bit mask of the functions in use; ``number`` is its place in the guest's enumeration, -1
+    where the guest's firmware can not reach the bus; ``seen_as`` is the number that firmware and guest give it, which
+    differs from that below an expander.
     """
 
-    __slots__ = ("aggregate", "controller", "first", "flags", "functions", "index", "last", "model", "number")
+    __slots__ = (
+        *(
+            "aggregate",
+            "controller",
+            "first",
+            "flags",
+            "functions",
+            "index",
+            "last",
+            "model",
+            "number",
+            "seen_as",
+        ),
+    )
 
     def __init__(self, index: int, model: str, controller: Device | None) -> None:
         self.index = index
@@ -63,6 +77,7 @@ class Bus:
         self.functions = [0] * 32
         self.aggregate = 0
         self.number = -1
+        self.seen_as = -1
 
     @property
     def made_up(self) -> bool:
@@ -104,23 +119,28 @@ class Layout:
 
     def _number_buses(self) -> None:
         bridges: dict[int, list[tuple[Address, Bus]]] = {}
-        roots: list[tuple[int, Bus]] = []
+        roots: list[Bus] = []
         for bus in self.buses:
             if bus.model in ROOTS:
-                roots.append((-1, bus))
+                roots.append(bus)
                 continue
             address = None if bus.controller is None else self.at.get(bus.controller)
             if bus.model in EXPANDERS:
-                roots.append((_expander_number(bus), bus))
+                roots.append(bus)
             elif address is not None:
                 bridges.setdefault(address >> 8, []).append((address, bus))
-        roots.sort(key=lambda pair: (pair[0], pair[1].index))
+        # Bus 0 first, then the host bridges of expanders as the ACPI tables name them, the last one made first
+        # (QEMU hw/i386/acpi-build.c, build_dsdt, goes through the list of child buses, to whose head each is added;
+        # seen with Linux guests, whatever busNr says).
+        roots.sort(key=lambda bus: -bus.index if bus.model in EXPANDERS else -MOST_BUSES)
         number = 0
-        for _, root in roots:
+        for root in roots:
+            first, known_as = number, _expander_number(root) if root.model in EXPANDERS else number
             todo: list[tuple[Bus, Address | None]] = [(root, None)]
             while todo:
                 bus, top = todo.pop()
                 bus.number = number
+                bus.seen_as = known_as + number - first
                 self.top[bus.index] = top
                 number += 1
                 for address, child in sorted(bridges.get(bus.index, ()), key=lambda pair: -pair[0]):
@@ -131,11 +151,15 @@ class Layout:
 
 
 def _expander_number(bus: Bus) -> int:
-    """Return busNr of an expander bus; libvirt gives the highest free ones where it is not written."""
+    """Return the guest's number of an expander bus: busNr; libvirt gives the highest free ones where it is not written.
+
+    A pci-expander-bus has a bridge of its own, behind which its devices sit (QEMU docs/pci_expander_bridge.txt).
+    """
     node = bus.controller.node if bus.controller is not None else None
     target = node.find("target") if node is not None else None
     written = target.attrs.get("busNr") if target is not None else None
-    return (d.number(written) if written else None) or MOST_BUSES - bus.index
+    inner = bus.model == "pci-expander-bus"
+    return ((d.number(written) if written else None) or MOST_BUSES - bus.index) + inner
 
 
 def free_chassis(layout: Layout, index: int, given: Collection[int] = ()) -> int:

@@ -331,7 +331,7 @@ def _libvirt_order(devices: list[Device]) -> list[Device]:
             return _ASSIGN_ORDER[tag], d.disk_index(device.key[5:-1]), 0
         if tag == "interface" and device.type == "hostdev":
             return _ASSIGN_ORDER["hostdev"], 0, 0
-        return _ASSIGN_ORDER[tag], 1, 0
+        return _ASSIGN_ORDER.get(tag, len(_ASSIGN_ORDER)), 1, 0  # an unknown one has an address
 
     return sorted(devices, key=key)
 

@@ -56,11 +56,12 @@ class Places:
 
     def rank(self, address: Address) -> Rank:
         bus = address >> 8
+        if bus == 0:
+            return -1, 0, address
         top = self.layout.top[bus]
-        if top is None:
-            number = self.layout.buses[bus].number
-            return (-1, 0, address) if bus == 0 else (1 << 16, number, address & 0xFF)
-        return top, self.layout.buses[bus].number, address & 0xFF
+        # What hangs from an expander comes behind all of bus 0.
+        above = 1 << 16 if top is None or top >> 8 else top
+        return above, self.layout.buses[bus].number, address & 0xFF
 
     def take(self, address: Address) -> None:
         self.taken.add(address)
@@ -146,7 +147,7 @@ class Places:
     def on_bridge(self, bus: Bus, low: Rank, high: Rank) -> Spot | None:
         for slot in range(bus.first, bus.last + 1):
             address = bus.index << 8 | slot << 3
-            if not bus.functions[slot] and address not in self.taken:
+            if not bus.functions[slot] and not any(address | function in self.taken for function in range(8)):
                 rank = self.rank(address)
                 if low < rank < high:
                     return Spot(address, rank)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.domain.devices import attribute
-from fixer.domain.virtio import QEMU_NAMESPACE
+from fixer.domain.virtio import QEMU_NAMESPACE, local_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -204,7 +204,7 @@ class _Copier:
         """Yield the options of the domain's own command line that are known to name nothing of the host."""
         commandlines = self.domain.root.children_in(QEMU_NAMESPACE, "commandline")
         arguments = [node for commandline in commandlines for node in commandline.children]
-        values = [node.attrs.get("value", "") for node in arguments if node.name.endswith(":arg")]
+        values = [node.attrs.get("value", "") for node in arguments if local_name(node) == "arg"]
         at = 0
         while at < len(values):
             option, value = values[at], values[at + 1] if at + 1 < len(values) else ""
@@ -454,7 +454,7 @@ def _override(device: Node) -> str:
     kept = [
         _element("qemu:property", _kept(node, {"name", "type", "value"}))
         for node in device.iter()
-        if node.name.endswith(":property") and node.attrs.get("name") in _KEPT_PROPERTIES
+        if local_name(node) == "property" and node.attrs.get("name") in _KEPT_PROPERTIES
     ]
     if not kept:
         return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fixer.domain.pci import EXPRESS_PORTS
 
@@ -47,6 +47,9 @@ _QEMU_TYPES = {
 _TRUE = frozenset({"on", "true", "yes", "y", "1"})
 # How libvirt names a device that has no alias of its own (src/qemu/qemu_alias.c).
 _ALIAS_BY_POSITION = {"interface": "net", "rng": "rng", "filesystem": "fs", "hostdev": "hostdev"}
+NUMBERED = frozenset(
+    _ALIAS_BY_POSITION
+)  # tags of what libvirt numbers in the order of the XML, own aliases left out
 _ALIAS_SINGLE = {"memballoon": "balloon0", "vsock": "vsock0"}
 
 # Devices other than virtio that QEMU gives an I/O BAR (their source files register it as such).
@@ -69,17 +72,27 @@ _HOT_PLUG_BRIDGES = frozenset({"pcie-to-pci-bridge", "pci-bridge"})
 VIRTIO_PROPERTIES = ("disable-legacy", "disable-modern")
 
 
+class RawDevice(NamedTuple):
+    """A virtio device of qemu:commandline that leaves its interface to the bus that it names."""
+
+    type: str
+    bus: str
+    line: int
+
+
 class Properties:
     """disable-legacy ('on', 'off', 'auto') and disable-modern of a device, and where each comes from."""
 
-    __slots__ = ("by_alias", "by_type", "places")
+    __slots__ = ("by_alias", "by_type", "legacy_machine", "places", "raw_virtio")
 
-    def __init__(self, root: Node) -> None:
+    def __init__(self, root: Node, *, legacy_machine: bool = False) -> None:
+        self.legacy_machine = legacy_machine  # the type of the machine makes all of them legacy
         self.by_alias: dict[str, dict[str, str]] = {}
         self.by_type: list[tuple[str, str, str]] = []
-        # Addresses on the root bus that devices of qemu:commandline hold; libvirt does not know them.
+        # Addresses that devices of qemu:commandline hold; libvirt does not know them.
         self.places: set[int] = set()
-        if any(":" in node.name for node in root.children):
+        self.raw_virtio: list[RawDevice] = []
+        if any(":" in node.name or "xmlns" in node.attrs for node in root.children):
             for node in root.children_in(QEMU_NAMESPACE, "override"):
                 self._read_override(node)
             for node in root.children_in(QEMU_NAMESPACE, "commandline"):
@@ -92,19 +105,26 @@ class Properties:
     def _read_override(self, override: Node) -> None:
         for device in override.children:
             for node in device.iter():
-                if node.name.endswith(":property"):
+                if local_name(node) == "property":
                     name, value = node.attrs.get("name", ""), node.attrs.get("value", "")
                     self.by_alias.setdefault(device.attrs.get("alias", ""), {})[name] = value
 
     def _read_commandline(self, commandline: Node) -> None:
-        values = [node.attrs.get("value", "") for node in commandline.children if node.name.endswith(":arg")]
-        for flag, value in itertools.pairwise(values):
+        arguments = [node for node in commandline.children if local_name(node) == "arg"]
+        for option, node in itertools.pairwise(arguments):
+            flag, value = option.attrs.get("value", ""), node.attrs.get("value", "")
             if flag in {"-global", "--global"}:
                 parsed = _parse_global(value)
                 if parsed is not None:
                     self.by_type.append(parsed)
             elif flag in {"-device", "--device"}:
-                self.places |= _root_place(value)
+                self._read_device(node, value)
+
+    def _read_device(self, node: Node, value: str) -> None:
+        self.places |= _raw_place(value)
+        virtio, bus = _RAW_VIRTIO.search(value), _RAW_BUS.search(value)
+        if virtio is not None and bus is not None and "disable-legacy" not in value:
+            self.raw_virtio.append(RawDevice(virtio[1], bus[1], node.line))
 
     def get(self, device: Device, name: str, alias: str) -> str:
         """Return the value that QEMU will see for ``name``, '' for the default."""
@@ -117,17 +137,26 @@ class Properties:
         return value
 
 
+def local_name(node: Node) -> str:
+    """Return the name of an element of libvirt's QEMU namespace without its prefix, which may be the default one."""
+    return node.name.rpartition(":")[2]
+
+
 _RAW_BUS = re.compile(r"""(?:^|[,{\s"])bus"?\s*[=:]\s*"?([\w.]+)""")
+_PCI_BUS = re.compile(r"pcie?\.(\d{1,3})")
+_RAW_VIRTIO = re.compile(r"""(?:^|"driver"\s*:\s*")((?:virtio|vhost)-[\w-]+?)(?<!transitional)(?=[",]|$)""")
 _RAW_ADDRESS = re.compile(r"""(?:^|[,{\s"])addr"?\s*[=:]\s*"?(0x[0-9a-fA-F]{1,2}|\d{1,2})(?:\.([0-7]))?""")
 
 
-def _root_place(value: str) -> set[int]:
-    """Return the address on the root bus that a -device argument (plain or JSON) names, if it does."""
+def _raw_place(value: str) -> set[int]:
+    """Return the address that a -device argument (plain or JSON) names, if it does: pci.N is bus N of libvirt's."""
     bus, address = _RAW_BUS.search(value), _RAW_ADDRESS.search(value)
-    if address is None or (bus is not None and bus[1] not in {"pcie.0", "pci.0"}):
+    index = _PCI_BUS.fullmatch(bus[1]) if bus is not None else None
+    if address is None or (bus is not None and index is None):
         return set()
     # QEMU reads the slot as hexadecimal (hw/core/qdev-properties-system.c, set_pci_devfn).
-    return {(int(address[1], 16) & 31) << 3 | int(address[2] or 0)}
+    place = (int(address[1], 16) & 31) << 3 | int(address[2] or 0)
+    return {int(index[1]) << 8 | place if index is not None else place}
 
 
 def _parse_global(value: str) -> tuple[str, str, str] | None:
@@ -188,8 +217,9 @@ def mode_of(device: Device, layout: Layout, properties: Properties, alias: str) 
         return Mode.TRANSITIONAL
     if device.variant == "non-transitional" or device.needs_modern:
         return Mode.MODERN_ONLY
-    disable_legacy = properties.get(device, "disable-legacy", alias)
-    disable_modern = properties.get(device, "disable-modern", alias)
+    old = properties.legacy_machine
+    disable_legacy = properties.get(device, "disable-legacy", alias) or ("off" if old else "")
+    disable_modern = properties.get(device, "disable-modern", alias) or ("on" if old else "")
     legacy = not is_express(device, layout) if disable_legacy in {"", "auto"} else disable_legacy not in _TRUE
     modern = disable_modern not in _TRUE
     if legacy:

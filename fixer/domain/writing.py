@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fixer.domain.document import Document, Node
 
 _ATTRIBUTE = re.compile(rb"""(\s+)([^\s=/>"']+)\s*=\s*("[^"]*"|'[^']*')""")
-_REMARK = re.compile(rb"(?:[ \t]*<!--[^\n]*?-->)+(?=[ \t]*\r?\n)")
+_REMARK = re.compile(rb"(?:[ \t]*<!--(?:[^\n-]|-(?!-))*-->)+(?=[ \t]*\r?\n)")
 _PLAIN = re.compile(r"[A-Za-z0-9 ._:/-]*")
 
 

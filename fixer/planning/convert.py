@@ -62,7 +62,14 @@ def convert(
     unresolved = conversion.findings + firmware.findings + cured.unresolved
     changes = tuple(_change(move) for move in conversion.moves) + cured.changes
     prove_conversion(
-        domain, converted, after, conversion, guest=capabilities, unresolved=unresolved, splices=splices
+        domain,
+        converted,
+        after,
+        conversion,
+        guest=capabilities,
+        unresolved=unresolved,
+        edits=edits,
+        splices=splices,
     )
     return Plan(
         domain,

@@ -9,8 +9,9 @@ from fixer.diagnose import diagnose
 from fixer.domain.devices import short_address
 from fixer.domain.edits import splices as splices_of
 from fixer.domain.model import read_domain
+from fixer.domain.pci import EXPRESS_PORTS
 from fixer.errors import VirtfixError
-from fixer.findings import Code, Finding, Severity, Skip
+from fixer.findings import Code, Finding, Severity, Skip, severity_of
 from fixer.guest.clues import NOTHING_SEEN, gather, subject_of
 from fixer.guest.identify import identify
 from fixer.planning.consequences import consequences
@@ -88,6 +89,7 @@ def make_plan(domain: Domain, request: Request, seen: Seen = NOTHING_SEEN) -> Pl
         else _plan_for(domain, identity.capabilities, guest, request)
     )
     plan.skips += notes
+    plan.unresolved += tuple(_raw_devices(plan.after, identity.capabilities))
     plan.unresolved += tuple(_unbootable(plan.after, identity.capabilities))
     if request.target is not None:
         plan.unresolved += tuple(lacking(plan.after, request.target))
@@ -146,6 +148,19 @@ def _plan_for(domain: Domain, capabilities: GuestCapabilities, guest: Guest, req
             if error.invariant not in {4, 5, 7}:
                 raise
     return _solved(domain, capabilities, guest, request, (findings, left), Settling.DRIVEN)
+
+
+def _raw_devices(after: Domain, guest: GuestCapabilities) -> Iterator[Finding]:
+    """Yield the virtio devices of qemu:commandline behind express ports, which are nobody's to move but their owner's."""
+    layout = after.layout
+    if guest.is_modern or layout is None or not after.properties.raw_virtio:
+        return
+    ports = {f"pci.{bus.index}" for bus in layout.buses if bus.model in EXPRESS_PORTS}
+    for raw in after.properties.raw_virtio:
+        if raw.bus in ports:
+            why = f"its {raw.type} on {raw.bus}, behind an express port, is modern-only: give it bus=pcie.0 or disable-legacy=off"
+            severity = severity_of("block" if "-blk" in raw.type or "-scsi" in raw.type else "")
+            yield Finding(Code.MODERN_ONLY, severity, "commandline", why, f"line {raw.line}", curable=False)
 
 
 def _unbootable(after: Domain, guest: GuestCapabilities) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fixer.diagnose import acceptable_modes, diagnose
+from fixer.domain.edits import RemoveElement, SetAddress, SetAttribute
 from fixer.domain.model import read_domain
 from fixer.domain.virtio import Mode
 from fixer.domain.writing import apply_splices
@@ -72,7 +73,7 @@ def prove(
         (5, _same_order(before, after, lost)),
         (6, _all_cured(after, guest, unresolved)),
         (7, _windows(before, after, capacity)),
-        (8, _accounted(before, after, edits)),
+        (8, _accounted(before, after, edits) or _in_force(after, edits, {})),
     )
     for invariant, what in checks:
         if what:
@@ -87,6 +88,7 @@ def prove_conversion(
     *,
     guest: GuestCapabilities,
     unresolved: tuple[Finding, ...],
+    edits: tuple[Edit, ...],
     splices: list[Splice],
 ) -> None:
     """Check a plan that changes the machine: what it does not name is where it was. Raises ProofError.
@@ -100,7 +102,7 @@ def prove_conversion(
         (4, _visible(before, after, conversion.keys)),
         (5, _order_kept(before, converted, conversion)),
         (6, _all_cured(after, guest, unresolved) if judged else ""),
-        (8, _named(before, converted, conversion)),
+        (8, _named(before, converted, conversion) or _in_force(after, edits, conversion.keys)),
     )
     for invariant, what in checks:
         if what:
@@ -217,6 +219,33 @@ def _accounted(before: Domain, after: Domain, edits: tuple[Edit, ...]) -> str:
             return f"{key} changed without an edit"
     extra = [key for key, device in after.by_key.items() if key not in before.by_key and key not in added]
     return f"{', '.join(extra)} appeared without an edit" if extra else ""
+
+
+def _in_force(after: Domain, edits: tuple[Edit, ...], keys: Mapping[str, str]) -> str:
+    """Each edit is found in the result, at the element that it is of; ``keys`` maps keys that are others there."""
+    last = {(edit.at, getattr(edit, "name", ""), getattr(edit, "element", None)): edit for edit in edits}
+    for edit in last.values():
+        head, bracket, rest = edit.at.partition("]")
+        key = keys.get(head + bracket, head + bracket)
+        if not _holds(after, edit, key + rest):
+            return f"{edit.at} is not what its edit says"
+    return ""
+
+
+def _holds(after: Domain, edit: Edit, at: str) -> bool:
+    if isinstance(edit, RemoveElement):
+        return True  # what is gone is missed, or was meant to go
+    if isinstance(edit, SetAddress):
+        device = after.by_key.get(at)
+        return device is not None and device.address == edit.new
+    if isinstance(edit, SetAttribute):
+        renamed = edit.name == "alias" and at.startswith("override[")
+        node = after.find(f"override[{edit.new}]" if renamed else at)
+        return node is not None and node.attrs.get(edit.name) == edit.new
+    node, wanted = after.find(at), edit.element
+    return node is not None and any(
+        child.name == wanted.name and wanted.attrs.items() <= child.attrs.items() for child in node.children
+    )
 
 
 def _device_of(at: str, domain: Domain) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+from zlib import crc32
 
+from fixer.domain.devices import is_kept_alias
 from fixer.domain.edits import (
     AddElement,
     Edit,
@@ -15,7 +17,7 @@ from fixer.domain.edits import (
 )
 from fixer.domain.pci import EXPRESS_PORTS, free_chassis
 from fixer.domain.places import Places, Rank, Spot
-from fixer.domain.virtio import IO_DEVICES_A_WINDOW
+from fixer.domain.virtio import IO_DEVICES_A_WINDOW, NUMBERED
 from fixer.domain.writing import Element
 
 if TYPE_CHECKING:
@@ -246,8 +248,9 @@ def move_edits(case: Case, spot: Spot, model: str | None, desk: Desk) -> list[Ed
     shared = spot.address in desk.multifunction
     if device.node is None:
         children: tuple[Element, ...] = (address_element(spot.address, multifunction=shared),)
-        if case.legacy_only:  # its override hangs on an alias
-            children = (Element("alias", {"name": alias_for(device)}), *children)
+        alias = alias_for(device, desk.domain)
+        if case.legacy_only and is_kept_alias(alias):  # its override hangs on an alias
+            children = (Element("alias", {"name": alias}), *children)
         return [implicit_with(device, children, model)]
     edits: list[Edit] = [SetAddress(device.key, device.address, spot.address, shared)]
     return edits + model_edits(device, model)
@@ -289,6 +292,22 @@ def implicit_with(device: Device, children: tuple[Element, ...], model: str | No
     return AddElement("domain/devices", Element(device.tag, attrs, children), device.key)
 
 
-def alias_for(device: Device) -> str:
-    """Return a stable alias made from the key; libvirt takes letters, digits, '_' and '-' after 'ua-'."""
-    return "ua-virtfix-" + re.sub(r"[^A-Za-z0-9_-]+", "-", device.key).strip("-")
+def alias_for(device: Device, domain: Domain) -> str:
+    """Return the alias by which properties find a device.
+
+    That is the owner's; or the one that libvirt makes, where properties of the owner count on it, which another would
+    orphan, as it would those of the devices that libvirt numbers with it; else a stable one made from the key.
+    """
+    if is_kept_alias(device.alias):
+        return device.alias
+    usual = domain.aliases.get(device, "")
+    family = re.compile(
+        re.escape(usual.rstrip("0123456789")) + r"\d+" if device.tag in NUMBERED else re.escape(usual)
+    )
+    if usual and any(family.fullmatch(alias) for alias in domain.properties.by_alias):
+        return usual
+    # libvirt takes letters, digits, '_' and '-' after 'ua-'.
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", device.key).strip("-")
+    if device.tag == "filesystem" and re.search(r"[^\w\[\]-]", device.key, re.ASCII):
+        plain += f"-{crc32(device.key.encode()):08x}"  # tags are free text: two could come out alike
+    return f"ua-virtfix-{plain}"

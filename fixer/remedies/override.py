@@ -92,9 +92,8 @@ def property_edits(
     # Neither property exists on the -transitional and -non-transitional types (FACTS: overrides).
     if device.variant:
         found += model_edits(device, plain_model(device))
-    alias = device.alias
-    if not is_kept_alias(alias):
-        alias = alias_for(device)
+    alias = alias_for(device, desk.domain)
+    if alias != device.alias and is_kept_alias(alias):
         if device.node is None:
             found += [] if written else [implicit_with(device, (Element("alias", {"name": alias}),))]
         elif device.alias:

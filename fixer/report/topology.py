@@ -56,7 +56,7 @@ def tree(domain: Domain, *, unicode: bool = True) -> list[Line]:
     for bus in layout.buses:
         if layout.top[bus.index] is None and bus.number >= 0:
             root = "pcie.0" if bus.model == "pcie-root" else "pci.0" if bus.model == "pci-root" else bus.model
-            rows.append(Line(f"bus {bus.number:02x}  {root}"))
+            rows.append(Line(f"bus {bus.seen_as:02x}  {root}"))
             _walk(rows, domain, layout, bus.index, "", unicode=unicode)
     unplaced = [device for device in domain.devices if device.driver and device not in layout.at]
     rows += [Line(f"no PCI place: {printable(device.key)}") for device in unplaced]
@@ -86,7 +86,7 @@ def nodes(domain: Domain) -> Iterator[Node]:
     layout = domain.layout
     for bus in layout.buses if layout is not None else ():
         if layout is not None and layout.top[bus.index] is None and bus.number >= 0:
-            yield Node(0, "", "", model=bus.model, bus=f"{bus.number:02x}")
+            yield Node(0, "", "", model=bus.model, bus=f"{bus.seen_as:02x}")
             yield from _below(domain, layout, bus.index, 1)
 
 
@@ -101,7 +101,7 @@ def _below(domain: Domain, layout: Layout, index: int, depth: int) -> Iterator[N
         mark = "" if device is None else _MARKS[_note(device)]
         if device is not None and device in bridges:
             bus = bridges[device]
-            yield Node(depth, place, label, model=bus.model, bus=f"{bus.number:02x}", mark=mark)
+            yield Node(depth, place, label, model=bus.model, bus=f"{bus.seen_as:02x}", mark=mark)
             yield from _below(domain, layout, bus.index, depth + 1)
         else:
             mode = None if device is None else domain.modes.get(device)
@@ -126,7 +126,7 @@ def _walk(rows: list[Line], domain: Domain, layout: Layout, index: int, lead: st
         head = f"{lead}{corner if last else tee} {address >> 3 & 31:02x}.{address & 7} "
         if device is not None and device in bridges:
             bus = bridges[device]
-            text = f"{_NAMES.get(bus.model, bus.model)} {device.index}, bus {bus.number:02x}"
+            text = f"{_NAMES.get(bus.model, bus.model)} {device.index}, bus {bus.seen_as:02x}"
             empty = not layout.children(bus.index)
             rows.append(Line(head + text + _note(device), _DIM if empty else ""))
             _walk(rows, domain, layout, bus.index, lead + ("   " if last else bar + " "), unicode=unicode)

@@ -184,15 +184,18 @@ def guest_order(dump: str) -> dict[str, list[str]]:
     Devices that are not virtio are there too, under the name of their model.
     """
     root = _tree(dump)
-    numbers = bus_numbers(dump)
+    numbers = bus_numbers(dump, as_met=True)
     met: defaultdict[str, list[str]] = defaultdict(list)
     for device in sorted(_devices(root), key=lambda device: (numbers[device.where[0]], *device.where[1:])):
         met[device.driver].append(device.key)
     return dict(met)
 
 
-def bus_numbers(dump: str) -> dict[int, int]:
-    """Return the number that the firmware gives to each bus, by libvirt's controller index."""
+def bus_numbers(dump: str, *, as_met: bool = False) -> dict[int, int]:
+    """Return the number that the firmware gives to each bus, by libvirt's controller index.
+
+    With ``as_met`` they are counted as Linux meets them: bus 0, then the expanders, the last one made first.
+    """
     children: defaultdict[int, list[tuple[int, int, int]]] = defaultdict(list)
     roots = {0: 0}
     for controller in _pci_controllers(_tree(dump)):
@@ -213,6 +216,11 @@ def bus_numbers(dump: str) -> dict[int, int]:
             last = visit(child, last + 1)
         return last
 
+    if as_met:
+        last = -1
+        for index in sorted(roots, key=lambda index: (index > 0, -index)):
+            last = visit(index, last + 1)
+        return numbers
     for index, number in roots.items():
         visit(index, number)
     return numbers

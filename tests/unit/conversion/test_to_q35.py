@@ -738,7 +738,9 @@ def _proved(conversion: Conversion) -> None:
     before = read(PROVED)
     found = splices(before, conversion.edits)
     after = read(apply_splices(before.document.source, found))
-    prove_conversion(before, after, after, conversion, guest=_guest(), unresolved=(), splices=found)
+    prove_conversion(
+        before, after, after, conversion, guest=_guest(), unresolved=(), edits=conversion.edits, splices=found
+    )
 
 
 def _made() -> Conversion:

@@ -33,6 +33,10 @@ def refused(devices: str, machine: str = "q35") -> VirtfixError:
     return caught.value
 
 
+def expander(index: int, number: int, place: str) -> str:
+    return pci(index, "pcie-expander-bus", place).replace("></con", f"><target busNr='{number}'/></con")
+
+
 BRIDGE = port(1, "00:02.0") + pci(2, "pcie-to-pci-bridge", "01:00.0")
 DMI = pci(1, "dmi-to-pci-bridge", "00:1e.0") + pci(2, "pci-bridge", "01:01.0")
 SWITCH = (
@@ -351,11 +355,25 @@ def test_disks_are_placed_by_target_name_not_by_line() -> None:
             id="a switch, depth first",
         ),
         pytest.param(
-            pci(1, "pcie-expander-bus", "00:04.0").replace("></con", "><target busNr='200'/></con")
-            + port(2, "01:00.0")
-            + port(3, "00:05.0"),
+            expander(1, 200, "00:04.0") + port(2, "01:00.0") + port(3, "00:05.0"),
             [0, 2, 3, 1],
             id="an expander bus comes after the main one",
+        ),
+        pytest.param(
+            expander(1, 100, "00:04.0")
+            + expander(2, 200, "00:05.0")
+            + port(3, "01:00.0")
+            + port(4, "02:00.0"),
+            [0, 3, 1, 4, 2],
+            id="of two expanders the last one made comes first",
+        ),
+        pytest.param(
+            expander(1, 200, "00:04.0")
+            + expander(2, 100, "00:05.0")
+            + port(3, "01:00.0")
+            + port(4, "02:00.0"),
+            [0, 3, 1, 4, 2],
+            id="whatever their numbers are",
         ),
     ],
 )
@@ -364,6 +382,12 @@ def test_buses_are_numbered_depth_first(topology: str, numbers: list[int]) -> No
     layout = read(domain(BARE + topology)).layout
     assert layout is not None
     assert [bus.number for bus in layout.buses] == numbers
+
+
+def test_below_an_expander_the_firmware_counts_from_its_number() -> None:
+    layout = read(domain(BARE + expander(1, 100, "00:04.0") + port(2, "01:00.0") + port(3, "00:05.0"))).layout
+    assert layout is not None
+    assert [bus.seen_as for bus in layout.buses] == [0, 100, 101, 1]
 
 
 def test_order_is_the_guests_not_libvirts() -> None:

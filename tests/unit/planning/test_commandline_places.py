@@ -17,7 +17,8 @@ from fixer.domain.virtio import QEMU_NAMESPACE
             "virtio-rng-pci,addr=10", 0x10 << 3, id="hexadecimal without a prefix, root bus by default"
         ),
         pytest.param('{"driver":"virtio-rng-pci","bus":"pcie.0","addr":"0x3"}', 3 << 3, id="JSON"),
-        pytest.param("virtio-rng-pci,bus=pci.5,addr=0x3", None, id="another bus"),
+        pytest.param("virtio-rng-pci,bus=pci.5,addr=0x3", 5 << 8 | 3 << 3, id="bus 5 of libvirt's"),
+        pytest.param("virtio-rng-pci,bus=mine,addr=0x3", None, id="a bus of QEMU's own"),
         pytest.param("virtio-rng-pci,macaddr=0x3", None, id="another property"),
         pytest.param("virtio-rng-pci", None, id="no address: QEMU takes what is free"),
     ],
