@@ -39,6 +39,12 @@ class Note(NamedTuple):
     text: str
 
 
+def kept_note(count: int) -> tuple[Note, ...]:
+    """Return what to say of the devices that stay where they are, nothing where none does."""
+    text = f"{count} PCI device{'s' * (count != 1)} at the same bus, slot and function"
+    return (Note("kept", (), text),) if count else ()
+
+
 class Conversion(NamedTuple):
     """What turns a domain into one of another machine.
 

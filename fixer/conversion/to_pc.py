@@ -10,8 +10,8 @@ from fixer.conversion.board import (
     Conversion,
     Move,
     NoRoomError,
-    Note,
     Wishes,
+    kept_note,
     refusal,
     seat,
     set_machine,
@@ -125,8 +125,7 @@ class _Way:
         if memory is not None:  # of Q35's SMM only; libvirt refuses it elsewhere
             self.edits.append(RemoveElement.of("domain/features/smm/tseg", memory))
         kept = sum(self.layout.at[device] == place for device, place in self.seats.items())
-        note = Note("kept", (), f"{kept} PCI device{'s' * (kept != 1)} at the same bus, slot and function")
-        return Conversion(tuple(self.edits), tuple(self.moves), (note,))
+        return Conversion(tuple(self.edits), tuple(self.moves), kept_note(kept))
 
     # --- places ---------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from fixer.conversion.board import (
     NoRoomError,
     Note,
     Wishes,
+    kept_note,
     refusal,
     seat,
     set_machine,
@@ -314,9 +315,7 @@ def _notes(domain: Domain, guest: GuestCapabilities, wishes: Wishes, moves: list
     assert layout is not None
     gone = {move.device for move in moves if move.after is not None}
     kept = [device for device in layout.at if device.key not in gone]
-    yield Note(
-        "kept", (), f"{len(kept)} PCI device{'s' * (len(kept) != 1)} at the same bus, slot and function"
-    )
+    yield from kept_note(len(kept))
     if any(address >> 8 == 0 for address in layout.at.values()):
         text = "nothing can be plugged into or out of pcie.0 while the domain runs; pci.0 could; bridges still can"
         yield Note("hotplug", (), text)

@@ -125,7 +125,24 @@ def read_devices(root: Node) -> list[Device]:
                 device.key += f"#{count}"
             found.append(device)
     _fill_indexes(found)
+    _refuse_doubles(found)
     return found
+
+
+def _refuse_doubles(devices: list[Device]) -> None:
+    """Refuse two controllers of one type and index, as virDomainDefRejectDuplicateControllers does; USB may have them."""
+    met: set[tuple[str, int]] = set()
+    for device in devices:
+        if device.tag != "controller" or device.type == "usb":
+            continue
+        if (device.type, device.index) in met:
+            raise VirtfixError(
+                "controller.duplicate",
+                f"there are two {device.type} controllers with index {device.index}",
+                where=str(device.node.line) if device.node is not None else "",
+                hint="libvirt refuses this domain too; give each an index of its own",
+            )
+        met.add((device.type, device.index))
 
 
 def _fill_indexes(devices: list[Device]) -> None:

@@ -168,7 +168,10 @@ def free_chassis(layout: Layout, index: int, given: Collection[int] = ()) -> int
     QEMU does not start with two ports of one chassis and slot (hw/pci/pcie_port.c, pcie_chassis_add_slot). ``given``
     are the numbers that other new ports take.
     """
-    used = {*given, *(chassis_of(bus) for bus in layout.buses if bus.model in EXPRESS_PORTS)}
+    used = {
+        *given,
+        *(chassis_of(bus) for bus in layout.buses if bus.model in EXPRESS_PORTS and not bus.made_up),
+    }
     if index not in used:
         return index
     return next(number for number in range(255, 0, -1) if number not in used)  # 8 bits of chassis

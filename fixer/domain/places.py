@@ -172,6 +172,15 @@ class Places:
         yield from (place for group in groups for place in group if place > highest)
         yield from (place for group in groups for place in reversed(group) if place <= highest)
 
+    def empty_ports(self) -> Iterator[tuple[int, Address]]:
+        """Yield the bus of each root port of the XML that has nothing behind it, and the port's place on bus 0."""
+        for bus in sorted(self.layout.buses, key=lambda bus: bus.number):
+            top = self.layout.top[bus.index]
+            if bus.model != "pcie-root-port" or bus.made_up or top is None or top >> 8:
+                continue
+            if not any(bus.functions) and bus.index << 8 not in self.taken:
+                yield bus.index, top
+
     def _beside_ports(self) -> Iterator[Address]:
         """First free function of each slot that holds nothing but root ports of the XML, multifunction on."""
         slots: dict[int, list[Device]] = {}

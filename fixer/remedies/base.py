@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from zlib import crc32
@@ -72,14 +73,21 @@ _PREFERRED = "pcie-to-pci-bridge"
 
 
 class NewBridge:
-    """A conventional bridge that the plan adds: one window, 31 slots."""
+    """A conventional bridge that the plan adds: one window, 31 slots.
 
-    def __init__(self, port: Address, index: int, model: str, chassis: int) -> None:
+    ``port`` is the place of its head on the root bus; ``behind`` is the bus of that head where it is an empty port of
+    the XML, else the head is made too.
+    """
+
+    def __init__(
+        self, port: Address, index: int, model: str, chassis: int, *, behind: int | None = None
+    ) -> None:
         self.chassis = chassis
         self.port = port
         self.model = model
-        self.port_index = index
-        self.index = index + 1
+        self.behind = behind
+        self.port_index = index if behind is None else behind
+        self.index = index + 1 if behind is None else index
         self.used = 0
         self.made = False
 
@@ -94,6 +102,8 @@ class NewBridge:
 
     def controllers(self) -> list[AddElement]:
         """Return the controllers that make it: root port + pcie-to-pci-bridge, or dmi-to-pci-bridge + pci-bridge."""
+        if self.behind is not None:
+            return [new_controller(self.model, self.index, self.behind << 8)]
         if self.model == _PREFERRED:
             pair = (("pcie-root-port", self.port), ("pcie-to-pci-bridge", self.port_index << 8))
         else:
@@ -181,9 +191,15 @@ class Desk:
             return None, None, 0, "no PCI bus number is left"
         given = [one.chassis for one in self.bridges]
         chassis = free_chassis(self.places.layout, index, given)
-        found = (
-            NewBridge(port, index, model, chassis)
-            for port in self.places.new_ports(beside=model == _PREFERRED)
+        found = itertools.chain(
+            (
+                NewBridge(port, index, model, chassis)
+                for port in self.places.new_ports(beside=model == _PREFERRED)
+            ),
+            (
+                NewBridge(port, index, model, chassis, behind=bus)
+                for bus, port in (self.places.empty_ports() if model == _PREFERRED else ())
+            ),
         )
         bridge = next((bridge for bridge in found if case.low < bridge.spot().rank < case.high), None)
         if bridge is None:
@@ -201,7 +217,7 @@ class Desk:
             bridge = offer.bridge
             if bridge not in self.bridges:
                 self.bridges.append(bridge)
-                self.places.take(bridge.port)
+                self.places.take(bridge.port if bridge.behind is None else bridge.behind << 8)
                 self.places.heads.append(bridge.port)
                 self.places.next_index = bridge.index + 1
                 self.windows += 1

@@ -20,6 +20,8 @@ MODEL = "virtio-transitional"
 def offer(case: Case, desk: Desk) -> Offer:
     if case.legacy_only:
         return Offer(NAME, "a transitional model offers virtio 1.0 too, which this guest does not bear")
+    if case.device.tag == "interface" and case.device.type == "vdpa":
+        return Offer(NAME, "libvirt gives a NIC of type vdpa no model")
     if case.properties:  # QEMU would refuse to start
         return Offer(NAME, "QEMU properties are set on it, which a transitional model does not know")
     if desk.right_place(case):
