@@ -145,7 +145,9 @@ def local_name(node: Node) -> str:
 _RAW_BUS = re.compile(r"""(?:^|[,{\s"])bus"?\s*[=:]\s*"?([\w.]+)""")
 _PCI_BUS = re.compile(r"pcie?\.(\d{1,3})")
 _RAW_VIRTIO = re.compile(r"""(?:^|"driver"\s*:\s*")((?:virtio|vhost)-[\w-]+?)(?<!transitional)(?=[",]|$)""")
-_RAW_ADDRESS = re.compile(r"""(?:^|[,{\s"])addr"?\s*[=:]\s*"?(0x[0-9a-fA-F]{1,2}|\d{1,2})(?:\.([0-7]))?""")
+_RAW_ADDRESS = re.compile(
+    r"""(?:^|[,{\s"])addr"?\s*[=:]\s*"?(?:0x)?([0-9a-fA-F]{1,2})(?:\.([0-7]))?(?![\w.])"""
+)
 
 
 def _raw_place(value: str) -> set[int]:

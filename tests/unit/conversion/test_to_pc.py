@@ -21,8 +21,25 @@ from converting import (
     to_pc_type,
     unresolved,
 )
-from helpers import BARE, NO_BALLOON, ROOT, at, disk, domain, nic, nic_key, order, pci, places, port, ports
+from helpers import (
+    BARE,
+    NO_BALLOON,
+    NO_USB,
+    QEMU,
+    ROOT,
+    at,
+    disk,
+    domain,
+    nic,
+    nic_key,
+    order,
+    pci,
+    places,
+    port,
+    ports,
+)
 
+from fixer.domain.devices import drive_seat
 from fixer.planning.codec import decode_edit, encode_edit, encode_plan
 from fixer.planning.prove import ProofError
 from fixer.planning.replay import replay
@@ -341,3 +358,77 @@ def test_what_moves_is_told() -> None:
     assert [(one.device, one.mode_after) for one in made.changes if one.device == "controller[pci 1]"] == [
         ("controller[pci 1]", "removed")
     ]
+
+
+# --- What would not start -----------------------------------------------------------------------------
+
+
+def tailed(devices: str, tail: str) -> str:
+    return on_q35(devices).replace("</domain>", f"{tail}</domain>")
+
+
+def raw(argument: str) -> str:
+    return f"  <q:commandline xmlns:q='{QEMU}'><q:arg value='-device'/><q:arg value='{argument}'/></q:commandline>\n"
+
+
+def override(alias: str) -> str:
+    return (
+        f"  <q:override xmlns:q='{QEMU}'><q:device alias='{alias}'><q:frontend>"
+        "<q:property name='x' type='string' value='y'/></q:frontend></q:device></q:override>\n"
+    )
+
+
+ISLAND = port(1, "00:02.0") + pci(2, "pcie-to-pci-bridge", "01:00.0") + nic(1, "02:03.0")
+
+
+@pytest.mark.parametrize(
+    ("xml", "code"),
+    [
+        pytest.param(tailed(port(1, "00:02.0"), raw("e1000,bus=pci.1")), "VF012", id="a port that goes"),
+        pytest.param(tailed(ISLAND, raw("e1000,bus=pci.2,addr=4")), "VF012", id="a bridge of another number"),
+        pytest.param(tailed("", raw("ide-hd,bus=ide.3,drive=x")), "VF012", id="a port of SATA"),
+        pytest.param(tailed("", raw("e1000,addr=1.0")), "VF012", id="the place of the PIIX3"),
+        pytest.param(tailed(port(1, "00:02.0"), override("pci.1")), "VF012", id="a property of a port"),
+        pytest.param(tailed("", override("ide")), "VF012", id="a property of the SATA controller"),
+        pytest.param(
+            on_q35(port(1, "00:02.0") + nic(1, "01:00.0", inner="<driver iommu='on'/>")), "VF010", id="iommu='on'"
+        ),
+        pytest.param(
+            on_q35().replace("<os>", "<os firmware='efi'><firmware><feature enabled='yes' name='secure-boot'/></firmware>"),
+            "VF010",
+            id="secure boot by a feature",
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_not_start_is_refused(xml: str, code: str) -> None:
+    made = converted(xml, "fedora38", "pc")
+    assert [found for found, _ in unresolved(made)] == [code]
+    assert made.edits == ()
+
+
+@pytest.mark.parametrize(
+    ("alias", "now"),
+    [pytest.param("pci.2", "pci.1", id="a bridge"), pytest.param("sata0-0-3", "ide0-1-1", id="a disk")],
+)
+def test_properties_follow_their_device(alias: str, now: str) -> None:
+    made = converted(tailed(ISLAND + sata("hdd"), override(alias)), "fedora38", "pc")
+    assert f"alias='{now}'" in made.result.decode()
+
+
+@pytest.mark.parametrize("place", ["", "00:05.0"])
+def test_the_piix3_takes_its_usb_controller_back(place: str) -> None:
+    """libvirt takes index 0 of that model nowhere else."""
+    usb = controller("usb", 0, at(place), model="piix3-uhci")
+    made = converted(on_q35(usb).replace(NO_USB, ""), "fedora38", "pc")
+    assert places(made.after)["controller[usb 0]"] == "00:01.2"
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_disk_of_a_sata_card_without_an_address(written: bool) -> None:
+    """sdg is the first of the second controller, which becomes the first one of its kind."""
+    card = controller("sata", 1, at("00:05.0")) if written else ""
+    made = converted(on_q35(card + sata("hda", drive()) + sata("sdg")), "fedora38", "pc")
+    assert made.unresolved == ()
+    assert "disk[sdg]" in made.after.by_key
+    assert drive_seat(made.after.by_key["disk[sdg]"]) == (0, 0)
+    assert made.after.by_key["disk[hda]"].type == "ide"

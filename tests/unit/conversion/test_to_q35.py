@@ -826,3 +826,81 @@ def test_a_type_of_the_same_board_and_a_cure_in_one_plan() -> None:
     made = converted(xml, machine="q35=pc-q35-8.2")
     assert made.after.machine.name == "pc-q35-8.2"
     assert set(modes(made.after).values()) == {"transitional"}
+
+
+# --- Boot order, aliases, places of the chipset -------------------------------------------------------
+
+
+BOOT = "<boot dev='hd'/>\n  </os>"
+
+
+@pytest.mark.parametrize(
+    ("devices", "virtio", "refused"),
+    [
+        pytest.param(sata("sdb") + ide("hda"), False, True, id="a SATA disk came first, the IDE disk would"),
+        pytest.param(sata("sdb") + ide("hdc"), False, False, id="sdb stays before hdc"),
+        pytest.param(ide("hda") + sata("sdb"), False, False, id="hda stays before sdb"),
+        pytest.param(sata("sdb", device="cdrom") + ide("hda"), False, False, id="a CD-ROM is no hard disk"),
+        pytest.param(disk("vda", "00:03.0") + ide("hda"), False, False, id="other buses keep the order of the XML"),
+        pytest.param(ide("hda") + disk("vda", "00:03.0"), True, True, id="it would become vdb"),
+        pytest.param(ide("hda"), True, False, id="it becomes vda, alone"),
+    ],
+)  # fmt: skip
+def test_the_domain_starts_from_the_same_disk(devices: str, virtio: bool, refused: bool) -> None:
+    """<boot dev='hd'/> is the first hard disk of libvirt's list, which is sorted by target within a bus."""
+    xml = on_pc(devices + controller("sata", 0, at("00:07.0")) * ("sata" in devices)).replace("</os>", BOOT)
+    made = on_virtio(xml, "rhel7.9") if virtio else converted(xml, "rhel7.9")
+    assert [code for code, _ in unresolved(made)] == ["VF010"] * refused
+    assert bool(made.edits) is not refused
+
+
+def test_properties_of_a_sata_disk_follow_it_to_its_new_number() -> None:
+    """The IDE disk gets the alias that the disk of the card had."""
+    tail = (
+        f"  <q:override xmlns:q='{QEMU}'><q:device alias='sata0-0-1'><q:frontend>"
+        "<q:property name='rotation_rate' type='unsigned' value='1'/></q:frontend></q:device></q:override>\n"
+    )
+    card = controller("sata", 0, at("00:07.0")) + sata("sdb")
+    made = converted(on_pc(card + ide("hdb"), tail=tail))
+    assert "<q:device alias='sata1-0-1'>" in made.result.decode()
+
+
+def test_properties_of_an_ide_disk_are_none_of_a_virtio_disk() -> None:
+    tail = (
+        f"  <q:override xmlns:q='{QEMU}'><q:device alias='ide0-0-0'><q:frontend>"
+        "<q:property name='rotation_rate' type='unsigned' value='1'/></q:frontend></q:device></q:override>\n"
+    )
+    made = on_virtio(on_pc(ide("hda"), tail=tail), "rhel7.9")
+    assert unresolved(made) == [("VF012", "commandline")]
+
+
+def test_a_rotation_rate_goes_with_ide() -> None:
+    rotating = ide("hda").replace("bus='ide'", "bus='ide' rotation_rate='1'")
+    assert b"rotation_rate" not in on_virtio(on_pc(rotating), "rhel7.9").result
+    assert b"rotation_rate" in converted(on_pc(rotating), "rhel7.9").result
+
+
+def test_a_raw_device_where_q35_has_its_own_is_refused() -> None:
+    tail = f"  <q:commandline xmlns:q='{QEMU}'><q:arg value='-device'/><q:arg value='e1000,addr=1f.0'/></q:commandline>\n"
+    made = converted(on_pc(tail=tail))
+    assert unresolved(made) == [("VF012", "commandline")]
+    assert made.edits == ()
+
+
+def test_a_device_that_libvirt_adds_is_written_down_and_cured_in_one() -> None:
+    """A guest that wants disable-modern: the balloon gets its place by the conversion, its alias by the cure."""
+    made = converted(on_pc(disk("vda", "00:05.0")).replace(NO_BALLOON, ""), LEGACY_ONLY)
+    assert set(modes(made.after).values()) == {"legacy"}
+    assert made.result.count(b"<memballoon") == 1
+    again = replay(made.domain.document.original, json.loads(json.dumps(encode_plan(made, "x.xml"))))
+    assert again.result == made.result
+
+
+def test_a_function_0_gets_no_port_while_others_stay_in_its_slot() -> None:
+    shared = nic(1, "00:05.0").replace("0x0'/></i", "0x0' multifunction='on'/></i") + nic(
+        2, "00:05.1", "e1000"
+    )
+    made = converted(on_pc(shared + disk("vda", "00:06.0")), "fedora38", layout="ports")
+    now = places(made.after)
+    assert (now[nic_key(1)], now[nic_key(2)]) == ("00:05.0", "00:05.1")
+    assert now["disk[vda]"].endswith(":00.0")

@@ -452,3 +452,59 @@ def test_a_machine_that_is_not_judged_has_no_devices() -> None:
     """Nothing is read of what virtfix would not understand, wrong addresses included."""
     found = read(domain("<disk><address type='pci' slot='99'/></disk>\n", "virt"))
     assert (found.devices, found.layout) == ([], None)
+
+
+# --- Work that hostile XML can not multiply -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "devices",
+    [
+        "<disk><target dev='sda' bus='scsi'/><address type='drive' controller='400000000'/></disk>",
+        "<channel type='unix'><target type='virtio'/><address type='virtio-serial' controller='400000000'/></channel>",
+    ],
+)
+def test_a_controller_that_nobody_could_have_is_refused(devices: str) -> None:
+    with pytest.raises(VirtfixError, match="names controller 400000000") as caught:
+        _ = read(domain(devices + "\n")).devices
+    assert caught.value.where == "7"
+
+
+def test_controllers_without_a_number_take_the_next() -> None:
+    """Ten thousand of them, which took the square of that."""
+    found = read(
+        domain("<controller type='ccid'/>\n" * 10_000 + "<controller type='ccid' index='3'/>\n")
+    ).devices
+    numbers = [device.index for device in found if device.type == "ccid"]
+    assert numbers[:5] == [0, 1, 2, 4, 5]
+    assert len(set(numbers)) == 10_001
+
+
+@pytest.mark.parametrize(("kind", "refused"), [("scsi", True), ("sata", True), ("usb", False)])
+def test_two_controllers_of_one_number(kind: str, refused: bool) -> None:
+    """As virDomainDefRejectDuplicateControllers has it."""
+    subject = read(domain(f"<controller type='{kind}' index='1'/>\n" * 2))
+    if refused:
+        with pytest.raises(VirtfixError, match=f"two {kind} controllers with index 1"):
+            _ = subject.devices
+    else:
+        assert sum(device.type == kind and device.index == 1 for device in subject.devices) == 2
+
+
+@pytest.mark.parametrize(
+    ("channels", "controllers", "written"),
+    [
+        (0, 0, ""),
+        (30, 1, ""),
+        (31, 2, ""),
+        (61, 3, ""),
+        (16, 2, "<controller type='virtio-serial' index='0' ports='16'/>\n"),
+    ],
+)
+def test_channels_that_one_controller_has_no_port_for(channels: int, controllers: int, written: str) -> None:
+    """30 of 31 ports are for channels (seen with libvirt 9.0.0)."""
+    text = "".join(
+        f"<channel type='unix'><target type='virtio' name='c{n}'/></channel>\n" for n in range(channels)
+    )
+    found = [device for device in read(domain(text + written)).devices if device.type == "virtio-serial"]
+    assert len(found) == controllers

@@ -16,6 +16,7 @@ from fixer.domain.virtio import QEMU_NAMESPACE
         pytest.param(
             "virtio-rng-pci,addr=10", 0x10 << 3, id="hexadecimal without a prefix, root bus by default"
         ),
+        pytest.param("virtio-rng-pci,addr=1d.0", 0x1D << 3, id="hexadecimal letters"),
         pytest.param('{"driver":"virtio-rng-pci","bus":"pcie.0","addr":"0x3"}', 3 << 3, id="JSON"),
         pytest.param("virtio-rng-pci,bus=pci.5,addr=0x3", 5 << 8 | 3 << 3, id="bus 5 of libvirt's"),
         pytest.param("virtio-rng-pci,bus=mine,addr=0x3", None, id="a bus of QEMU's own"),

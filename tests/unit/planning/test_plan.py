@@ -880,3 +880,187 @@ def test_findings_name_the_line_of_the_policy() -> None:
 def test_consequences(xml: str, asked: dict[str, str], codes: set[str]) -> None:
     """What guest and owner will notice is said, and nothing else."""
     assert {item.code for item in plan(xml, **asked).consequences} == codes
+
+
+# --- Comments beside elements -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", [None, *STRATEGIES])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{disk}<!-- a --></disk> <!-- b -->\n",
+        "{disk} <!-- a --></disk>{nic}<!-- b -->\n",
+        "<!-- a -->{disk}<!-- b --><!-- c --></disk><!-- d --> <!-- e -->\n",
+    ],
+)
+def test_an_edit_stays_within_its_element(line: str, strategy: str | None) -> None:
+    """A comment inside of a device is none that stands behind it, however many share the line."""
+    text = line.format(disk=disk("vda").strip().removesuffix("</disk>"), nic=nic(1).strip())
+    xml = domain(BARE + "    " + text)
+    made = plan(xml, strategy=strategy)
+    check_invariants(xml, made, strategy=strategy)
+    assert modes(made.after)["disk[vda]"] == "transitional"
+    devices = made.after.root.find("devices")
+    assert devices is not None
+    assert {child.name for child in devices.children} <= {"disk", "interface", "memballoon", "controller"}
+
+
+# --- Functions of one slot ----------------------------------------------------------------------------
+
+
+def test_no_function_0_leaves_others_behind() -> None:
+    """The second disk finds no place, so the first one, which is its function 0, must not go either."""
+    shared = port(1, "00:02.0") + disk("vda", "01:00.0", inner="") + disk("vdb", "01:00.1")
+    xml = domain(BARE + shared.replace("0x0'/></disk>", "0x0' multifunction='on'/></disk>", 1))
+    for strategy in (None, *STRATEGIES):
+        made = plan(xml, strategy=strategy, hotplug=("block",))
+        check_invariants(xml, made, strategy=strategy, hotplug=("block",))
+        heads = {place[:-2] for place in places(made.after).values() if place.endswith(".0")}
+        assert {place[:-2] for key, place in places(made.after).items() if key.startswith("disk")} <= heads
+
+
+# --- Bridges ------------------------------------------------------------------------------------------
+
+
+def test_a_new_bridge_where_the_old_one_is_too_small() -> None:
+    """Slot 1 before vdd would take one disk of three, and leave the others without a remedy."""
+    bridge = port(4, "00:05.0") + pci(5, "pcie-to-pci-bridge", "04:00.0")
+    on = port(1, "00:02.0") + port(2, "00:03.0") + port(3, "00:04.0")
+    disks = "".join(disk(f"vd{name}", f"{bus:02x}:00.0") for bus, name in enumerate("abc", 1))
+    xml = domain(BARE + on + bridge + disks + disk("vdd", "05:02.0"))
+    made = plan(xml, hotplug=("block",))
+    check_invariants(xml, made, hotplug=("block",))
+    assert made.unresolved == ()
+    assert set(modes(made.after).values()) == {"transitional"}
+    assert order(made.after) == order(read(xml))
+
+
+def test_a_bridge_behind_an_empty_port_where_pcie_0_is_full() -> None:
+    """Every slot of pcie.0 holds a card but one, which holds ports; the last port is empty."""
+    cards = "".join(nic(slot, f"00:{slot:02x}.0", "e1000") for slot in range(1, 0x1F) if slot != 2)
+    xml = domain(BARE + ports(8) + cards + disk("vda", "01:00.0") + disk("vdb", "02:00.0"))
+    made = plan(xml, strategy="bridge")
+    check_invariants(xml, made, strategy="bridge")
+    assert made.unresolved == ()
+    assert places(made.after)["controller[pci 9]"] == "03:00.0"
+    assert bus_model(made.after, "disk[vda]") == "pcie-to-pci-bridge"
+
+
+def test_a_new_port_has_a_chassis_of_its_own() -> None:
+    """libvirt would number it by its index, which another port has taken: QEMU would not start."""
+    taken = port(1, "00:02.0").replace("><add", "><target chassis='2'/><add")
+    xml = domain(BARE + taken + disk("vda", "01:00.0"))
+    result = plan(xml, strategy="bridge").result.decode()
+    assert "<target chassis='2'/>" in result
+    assert "<target chassis='255'/>" in result
+    assert "255" not in plan(domain(BARE + ON_PORT), strategy="bridge").result.decode()
+
+
+# --- Raw devices --------------------------------------------------------------------------------------
+
+
+def raw(*arguments: str) -> str:
+    options = "".join(f"<q:arg value='-device'/><q:arg value='{argument}'/>" for argument in arguments)
+    return f"  <q:commandline xmlns:q='{QEMU}'>{options}</q:commandline>\n"
+
+
+def test_a_raw_device_behind_a_bridge_keeps_its_slot() -> None:
+    xml = domain(
+        BARE + BRIDGE + port(3, "00:03.0") + disk("vda", "03:00.0"), tail=raw("e1000,bus=pci.2,addr=1.3")
+    )
+    assert places(plan(xml, strategy="bridge").after)["disk[vda]"] == "02:02.0"
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("virtio-blk-pci,bus=pci.1", True),
+        ('{"driver":"virtio-net-pci","bus":"pci.1"}', True),
+        ("virtio-blk-pci,bus=pcie.0,addr=5", False),
+        ("virtio-blk-pci,bus=pci.1,disable-legacy=off", False),
+        ("virtio-blk-pci-transitional,bus=pci.1", False),
+        ("virtio-blk-pci", False),
+        ("e1000,bus=pci.1", False),
+    ],
+)
+def test_a_raw_virtio_device_behind_a_port_is_told(argument: str, told: bool) -> None:
+    """Nothing here can move it, and the guest does not see it."""
+    xml = domain(BARE + port(1, "00:02.0"), tail=raw(argument.replace('"', "&quot;")))
+    found = [(finding.code, finding.device) for finding in plan(xml).unresolved]
+    assert found == [(Code.MODERN_ONLY, "commandline")] * told
+    assert plan(xml, "rhel8").unresolved == ()
+
+
+# --- Overrides of the owner ---------------------------------------------------------------------------
+
+
+def overridden(*aliases: str, prefix: str = "q:") -> str:
+    binding = f"xmlns:q='{QEMU}'" if prefix else f"xmlns='{QEMU}'"
+    entry = (
+        "<{0}device alias='{1}'><{0}frontend><{0}property name='x-mine' type='signed' value='1'/>"
+        "</{0}frontend></{0}device>"
+    )
+    return f"  <{prefix}override {binding}>{''.join(entry.format(prefix, one) for one in aliases)}</{prefix}override>\n"
+
+
+@pytest.mark.parametrize("prefix", ["q:", ""])
+@pytest.mark.parametrize(
+    ("alias", "used"),
+    [
+        pytest.param("virtio-disk0", ["virtio-disk0", "ua-virtfix-interface"], id="the disk's"),
+        pytest.param("net1", ["net1", "net0", "ua-virtfix-disk-vda"], id="of a NIC that is numbered with it"),
+        pytest.param("rng0", ["rng0", "ua-virtfix-disk-vda", "ua-virtfix-interface"], id="of another kind"),
+    ],
+)
+def test_properties_of_the_owner_keep_their_device(alias: str, used: list[str], prefix: str) -> None:
+    """An alias of virtfix's own would orphan them, and shift those of the NICs behind it."""
+    devices = ports(3) + disk("vda", "01:00.0") + nic(1, "02:00.0") + nic(2, "00:05.0")
+    xml = domain(BARE + devices, tail=overridden(alias, prefix=prefix))
+    made = plan(xml, strategy="override")
+    check_invariants(xml, made, strategy="override")
+    assert made.after.aliases[made.after.by_key[nic_key(2)]] == "net1" or alias != "net1"
+    assert "x-mine" in made.after.properties.by_alias[alias]
+    found = list(made.after.properties.by_alias)
+    assert len(found) == len(used)
+    assert all(any(one.startswith(want) for one in found) for want in used)
+
+
+def test_tags_of_filesystems_that_look_alike_get_two_aliases() -> None:
+    shares = "".join(
+        f"    <filesystem type='mount'><source dir='/s'/><target dir='{tag}'/>{at(f'0{bus}:00.0')}</filesystem>\n"
+        for bus, tag in enumerate(("home.user", "home-user", "共享", "文档"), 1)
+    )
+    xml = domain(BARE + ports(4) + shares)
+    made = plan(xml, "debian7", strategy="override")
+    assert len(made.after.properties.by_alias) == 4
+    check_invariants(xml, made, "debian7", strategy="override")
+
+
+# --- Machine types that make all of them legacy -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("machine", "mode"), [("pc-q35-2.6", "legacy"), ("pc-q35-2.7", "modern-only")])
+def test_types_up_to_2_6_make_virtio_legacy_behind_ports_too(machine: str, mode: str) -> None:
+    xml = domain(BARE + ON_PORT, machine)
+    assert modes(read(xml)) == {"disk[vda]": mode}
+    assert (plan(xml).edits == ()) is (mode == "legacy")
+
+
+# --- What nothing here knows --------------------------------------------------------------------------
+
+
+def test_an_unknown_device_holds_its_place() -> None:
+    """A tag of a later libvirt: its address is taken, and nothing moves there."""
+    panic = f"    <panic model='pvpanic'>{at('00:03.0')}</panic>\n"
+    made = plan(domain(BARE + panic + ON_PORT))
+    assert places(made.after)["panic[pvpanic]"] == "00:03.0"
+    assert places(made.after)["disk[vda]"] == "00:04.0"
+
+
+def test_a_vdpa_nic_gets_no_model() -> None:
+    """libvirt takes none for it."""
+    vdpa = f"    <interface type='vdpa'><mac address='52:54:00:00:00:01'/><source dev='/dev/vhost-vdpa-0'/>{at('01:00.0')}</interface>\n"
+    made = plan(domain(BARE + port(1, "00:02.0") + vdpa), strategy="transitional")
+    assert remedies(made) == {nic_key(1): "integrated"}
+    assert b"model type" not in made.result
