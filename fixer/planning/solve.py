@@ -120,6 +120,7 @@ def _floating(task: _Task, drivers: set[str]) -> list[Device]:
         device
         for device in task.domain.modes
         if device.driver in drivers
+        and device.driver not in task.site.excluded
         and device.address is None
         and device not in task.todo
         and device.key not in task.lost

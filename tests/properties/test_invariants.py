@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -16,6 +17,7 @@ from generate import generate
 from helpers import LEGACY_ONLY, ROOT, STRATEGIES, check_invariants, corpus, order, plan, read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lxml import etree
 
 from fixer.errors import VirtfixError
 
@@ -135,6 +137,44 @@ def test_the_generator_is_worth_its_name() -> None:
         "transitional",
     }
     assert len({"\r\n" in xml for xml in domains} | {"<!--" in xml for xml in domains}) == 2
+
+
+# --- Comments and line breaks -------------------------------------------------------------------------
+
+
+def strew(xml: str, r: Random) -> str:
+    """Return the domain with comments between its tags, and with lines joined and broken."""
+    head, tag, body = xml.partition("<devices")
+
+    def other(found: re.Match[str]) -> str:
+        blank = r.choice((found[1], found[1], "", "\n", " "))
+        comments = [r.choice(("", "", "<!-- a -->", "<!-- <address type='pci'/> - -->")) for _ in range(2)]
+        return f">{comments[0]}{blank}{comments[1]}<"
+
+    return head + tag + re.sub(r">(\s*)<(?!!)", other, body)
+
+
+def bare(xml: bytes) -> bytes:
+    root = etree.fromstring(xml, etree.XMLParser(remove_comments=True, resolve_entities=False))
+    for node in root.iter():
+        node.text, node.tail = (None if not (text or "").strip() else text for text in (node.text, node.tail))
+    return etree.tostring(root, method="c14n")
+
+
+@BOUNDED
+@given(seed=seeds, guest=st.sampled_from(LEGACY), asked=asked)
+def test_comments_and_line_breaks_decide_nothing(seed: int, guest: str, asked: dict[str, object]) -> None:
+    """Each edit lands where it would without them."""
+    plain = generate(Random(seed))
+    strewn = strew(plain, Random(seed))
+    try:
+        made = plan(plain, guest, **asked)
+    except VirtfixError as error:
+        with pytest.raises(VirtfixError) as caught:
+            plan(strewn, guest, **asked)
+        assert caught.value.code == error.code
+        return
+    assert bare(plan(strewn, guest, **asked).result) == bare(made.result)
 
 
 # --- 9: same input, same output -----------------------------------------------------------------------
