@@ -9,6 +9,7 @@ from helpers import at, disk, nic, nic_key, pci, port, request
 from fixer.planning.planner import plan_bytes
 
 SAME = ("as before", "as before")
+ACPI = "<acpi index='1'/>"
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,16 @@ SAME = ("as before", "as before")
         ),
         pytest.param(
             "rhel8.0", nic(1, "00:1f.0"), {nic_key(1): ("ens31", "enp0s31f1")}, id="one that has to move"
+        ),
+        pytest.param(
+            "rhel8.0", nic(1, "00:03.0", inner=ACPI), {nic_key(1): ("eno1", "enp0s3")}, id="ACPI tells no index on pcie.0"
+        ),
+        pytest.param("rhel7.9", nic(1, "00:03.0", inner=ACPI), {nic_key(1): ("eth0", "eth0")}, id="kernel-order: no index"),
+        pytest.param(
+            "rhel8.0",
+            pci(1, "pci-bridge", "00:04.0") + nic(1, "01:03.0", inner=ACPI),
+            {nic_key(1): ("eno1", "eno1")},
+            id="ACPI tells the index behind a bridge",
         ),
         pytest.param(
             "win10",
@@ -85,6 +96,12 @@ def test_nics_of_an_unknown_guest() -> None:
             port(1, "00:02.0") + nic(1, "01:00.0"),
             {nic_key(1): ("enp1s0", "ens2")},
             id="systemd-path: from a port",
+        ),
+        pytest.param(
+            "rhel8.0",
+            port(1, "00:02.0") + nic(1, "01:00.0", inner=ACPI),
+            {nic_key(1): ("eno1", "eno1")},
+            id="systemd-path: with an index",
         ),
         pytest.param(
             "rhel7.9",
