@@ -163,16 +163,25 @@ def boots_otherwise(before: Domain, after: Domain, keys: dict[str, str]) -> str:
 
     ``keys`` maps the keys of devices that are called otherwise afterwards.
     """
-    os_node = before.root.find("os")
-    for boot in os_node.findall("boot") if os_node is not None else ():
-        kinds = _BOOT_DEVICES.get(boot.attrs.get("dev", ""), ())
+    for name in _boot_devices(before):
+        kinds = _BOOT_DEVICES.get(name, ())
         old, new = _first_of(before, kinds), _first_of(after, kinds)
         if old != new and keys.get(old, old) != new:
             return (
-                f"<boot dev='{boot.attrs['dev']}'/> means the first in libvirt's order, which is {old} now and would "
-                f"be {new}: give the disks <boot order=''/> instead"
+                f"<boot dev='{name}'/> means the first in libvirt's order, which is {old} now and would be {new}: give "
+                "the disks <boot order=''/> instead"
             )
     return ""
+
+
+def _boot_devices(domain: Domain) -> list[str]:
+    """Return dev of each <boot> of <os>; without any, and none at a device, libvirt boots from the first hard disk."""
+    os_node = domain.root.find("os")
+    found = [node.attrs.get("dev", "") for node in os_node.findall("boot")] if os_node is not None else []
+    if found or (os_node is not None and os_node.find("kernel") is not None):
+        return found
+    ordered = any(device.node is not None and device.node.find("boot") for device in domain.devices)
+    return [] if ordered else ["hd"]
 
 
 def _first_of(domain: Domain, kinds: Container[str]) -> str:

@@ -47,9 +47,8 @@ _QEMU_TYPES = {
 _TRUE = frozenset({"on", "true", "yes", "y", "1"})
 # How libvirt names a device that has no alias of its own (src/qemu/qemu_alias.c).
 _ALIAS_BY_POSITION = {"interface": "net", "rng": "rng", "filesystem": "fs", "hostdev": "hostdev"}
-NUMBERED = frozenset(
-    _ALIAS_BY_POSITION
-)  # tags of what libvirt numbers in the order of the XML, own aliases left out
+# Tags of what libvirt numbers in the order of the XML; what has an alias of its own is left out.
+NUMBERED = frozenset(_ALIAS_BY_POSITION)
 _ALIAS_SINGLE = {"memballoon": "balloon0", "vsock": "vsock0"}
 
 # Devices other than virtio that QEMU gives an I/O BAR (their source files register it as such).

@@ -152,9 +152,10 @@ def _plan_for(domain: Domain, capabilities: GuestCapabilities, guest: Guest, req
 
 def _raw_devices(after: Domain, guest: GuestCapabilities) -> Iterator[Finding]:
     """Yield the virtio devices of qemu:commandline behind express ports, which are nobody's to move but their owner's."""
-    layout = after.layout
-    if guest.is_modern or layout is None or not after.properties.raw_virtio:
+    if guest.is_modern or not after.properties.raw_virtio:
         return
+    layout = after.layout
+    assert layout is not None
     ports = {f"pci.{bus.index}" for bus in layout.buses if bus.model in EXPRESS_PORTS}
     for raw in after.properties.raw_virtio:
         if raw.bus in ports:

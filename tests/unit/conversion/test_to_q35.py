@@ -854,6 +854,16 @@ def test_the_domain_starts_from_the_same_disk(devices: str, virtio: bool, refuse
     assert bool(made.edits) is not refused
 
 
+@pytest.mark.parametrize(
+    ("boot", "refused"),
+    [("", True), ("<boot order='1'/>", False)],
+    ids=["libvirt's default", "by the device"],
+)
+def test_without_a_boot_device_it_is_the_first_hard_disk(boot: str, refused: bool) -> None:
+    xml = on_pc(controller("sata", 0, at("00:07.0")) + sata("sdb") + ide("hda", inner=boot))
+    assert bool(unresolved(converted(xml, "rhel7.9"))) is refused
+
+
 def test_properties_of_a_sata_disk_follow_it_to_its_new_number() -> None:
     """The IDE disk gets the alias that the disk of the card had."""
     tail = (
