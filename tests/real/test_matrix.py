@@ -299,6 +299,15 @@ GLOBALS: Final[dict[str, Machine]] = {
 }
 
 
+def test_machine_types_up_to_2_6_are_as_foreseen() -> None:
+    """They make virtio legacy behind root ports too; the next one does not."""
+    device = helpers.port(1, "00:03.0") + machines.device("block", 0, "01:00.0")
+    old, new = Machine(device, kind="pc-q35-2.6"), Machine(device, kind="pc-q35-2.7")
+    assert set(helpers.read(old.xml()).modes.values()) == {Mode.LEGACY}
+    assert set(helpers.read(new.xml()).modes.values()) == {Mode.MODERN_ONLY}
+    assert_as_foreseen({"2.6": old, "2.7": new})
+
+
 def test_globals_of_the_command_line_are_as_foreseen() -> None:
     """-global in qemu:commandline is for all devices of a type."""
     assert_as_foreseen(GLOBALS)

@@ -100,3 +100,38 @@ def test_samples_that_need_nothing_boot_as_they_are(sample: str) -> None:
     assert [f"nic[{mac}]" for mac in report.legacy_nics] == order["virtio_net"], report.log
     assert sum(report.legacy_drivers.values()) == len(libvirt_oracle.virtio_addresses(dump)), report.log
     assert report.unmapped == frozenset()
+
+
+# --- Expanders ----------------------------------------------------------------------------------------
+
+
+def _expander(index: int, number: int, slot: int) -> str:
+    model = helpers.pci(index, "pcie-expander-bus", f"00:{slot:02x}.0")
+    return model.replace("><add", f"><target busNr='{number}'/><add")
+
+
+def _expanders(first: int, second: int) -> str:
+    """Return a domain with a disk on bus 0, and one behind each of two expanders of these numbers."""
+    buses = _expander(1, first, 4) + _expander(2, second, 5)
+    buses += helpers.port(3, "01:00.0") + helpers.port(4, "02:00.0") + helpers.port(5, "00:06.0")
+    disks = "".join(
+        helpers.disk(name, f"{bus:02x}:00.0", inner=f"<source file='/tmp/{name}.img'/>")
+        for name, bus in (("vda", 5), ("vdb", 4), ("vdc", 3))
+    )
+    memory = "  <memory unit='MiB'>512</memory>\n  <features><acpi/></features>\n"
+    return helpers.domain(helpers.BARE + buses + disks, head=memory)
+
+
+@pytest.mark.xdist_group("boot expanders")
+@pytest.mark.parametrize("numbers", [(100, 200), (200, 100)])
+def test_disks_behind_expanders_keep_their_order(numbers: tuple[int, int]) -> None:
+    """A guest meets bus 0 first, then the expander that was made last, whatever the numbers of their buses are."""
+    xml = _expanders(*numbers)
+    dump = defined(xml.encode())
+    report = booted(dump, legacy=False)
+    assert [disk.target for disk in report.disks] == ["vda", "vdb", "vdc"], report.log
+    assert libvirt_oracle.guest_order(dump)["virtio_blk"] == ["disk[vda]", "disk[vdb]", "disk[vdc]"]
+    assert helpers.order(helpers.read(xml))["block"] == ["disk[vda]", "disk[vdb]", "disk[vdc]"]
+    plan = helpers.plan(xml, "rhel6")
+    assert not plan.unresolved
+    assert booted(defined(plan.result), legacy=True).legacy_disks == ["vda", "vdb", "vdc"]
