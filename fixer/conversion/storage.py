@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fixer.conversion.board import Move, seat, set_child
-from fixer.domain.devices import disk_index, drive_seat, number
+from fixer.domain.devices import drive_seat, number
 from fixer.domain.edits import AddElement, Edit, RemoveElement, SetAttribute, address_element
 from fixer.domain.pci import SATA
 from fixer.domain.writing import Element
@@ -151,55 +151,3 @@ def _drive(disk: Device, **values: int) -> Iterator[Edit]:
         old = address.attrs.get(name) if address is not None else None
         if (number(old or "0") or 0) != value:
             yield from set_child(disk, "address", name, str(value))
-
-
-# What <boot dev=''/> of <os> means, and the devices of disks that it takes the first of (src/qemu/qemu_command.c,
-# qemuBuildDisksCommandLine).
-_BOOT_DEVICES = {"hd": ("disk", "lun"), "cdrom": ("cdrom",), "fd": ("floppy",)}
-
-
-def boots_otherwise(before: Domain, after: Domain, keys: dict[str, str]) -> str:
-    """Say which disk <boot dev=''/> would start from instead of the one that it does, '' where it is the same.
-
-    ``keys`` maps the keys of devices that are called otherwise afterwards.
-    """
-    for name in _boot_devices(before):
-        kinds = _BOOT_DEVICES.get(name, ())
-        old, new = _first_of(before, kinds), _first_of(after, kinds)
-        if old != new and keys.get(old, old) != new:
-            return (
-                f"<boot dev='{name}'/> means the first in libvirt's order, which is {old} now and would be {new}: give "
-                "the disks <boot order=''/> instead"
-            )
-    return ""
-
-
-def _boot_devices(domain: Domain) -> list[str]:
-    """Return dev of each <boot> of <os>; without any, and none at a device, libvirt boots from the first hard disk."""
-    os_node = domain.root.find("os")
-    found = [node.attrs.get("dev", "") for node in os_node.findall("boot")] if os_node is not None else []
-    if found or (os_node is not None and os_node.find("kernel") is not None):
-        return found
-    ordered = any(device.node is not None and device.node.find("boot") for device in domain.devices)
-    return [] if ordered else ["hd"]
-
-
-def _first_of(domain: Domain, kinds: Container[str]) -> str:
-    """Return the key of the first disk of these device kinds in libvirt's order, '' where there is none.
-
-    libvirt sorts the disks of a bus by target among themselves (virDomainDiskInsert, src/conf/domain_conf.c).
-    """
-    order: list[Device] = []
-    for disk in (device for device in domain.devices if device.tag == "disk"):
-        rank = disk_index(disk.key[5:-1])
-        same = [at for at, one in enumerate(order) if one.type == disk.type]
-        behind = [at for at in same if disk_index(order[at].key[5:-1]) > rank]
-        order.insert(behind[0] if behind else same[-1] + 1 if same else len(order), disk)
-    return next(
-        (
-            disk.key
-            for disk in order
-            if disk.node is not None and disk.node.attrs.get("device", "disk") in kinds
-        ),
-        "",
-    )

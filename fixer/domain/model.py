@@ -143,7 +143,7 @@ class Domain:
     def find(self, ref: str) -> Node | None:
         """Return the element that an edit refers to.
 
-        ``domain``; ``domain/NAME``; ``domain/NAME/CHILD``; ``override``; ``commandline``; a device key; ``KEY/CHILD``; ``override[ALIAS]``,
+        ``domain``; ``domain/NAME``; ``domain/NAME/CHILD``, or ``domain/NAME/CHILD#N`` for the Nth of them; ``override``; ``commandline``; a device key; ``KEY/CHILD``; ``override[ALIAS]``,
         ``override[ALIAS]/frontend`` or ``override[ALIAS]/PROPERTY`` of <qemu:override>.
         """
         if ref == "domain":
@@ -159,7 +159,9 @@ class Domain:
             return next((node for node in reversed(self.root.children) if node.name == child), None)
         if head.startswith("domain/"):
             parent = self.find(head)
-            return None if parent is None else parent.find(child)
+            name, _, which = child.partition("#")
+            same = [] if parent is None else parent.findall(name)
+            return same[int(which or 1) - 1] if len(same) >= int(which or 1) else None
         device = self.by_key.get(head)
         if device is None or device.node is None:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fixer.conversion import REMEDY, storage
+from fixer.conversion import REMEDY, boot
 from fixer.conversion.board import Conversion, Note, Wishes, refusal, set_machine
 from fixer.conversion.firmware import Change as FirmwareChange
 from fixer.conversion.firmware import to_firmware
@@ -53,8 +53,11 @@ def convert(
         converted = result_of(domain, splices_of(domain, edits))
     except ProofError as error:  # express ports on pci.0, as in a domain that no libvirt would take
         return untouched(domain, guest, unresolved=(refusal("domain", str(error)),))
-    if otherwise := storage.boots_otherwise(domain, converted, conversion.keys):
-        return untouched(domain, guest, unresolved=(refusal("domain", otherwise),))
+    notes = (*conversion.notes, *firmware.notes)
+    if boot.starts_otherwise(domain, converted, conversion.keys):
+        more, note = boot.by_device(domain)
+        edits, notes = edits + tuple(more), (*notes, note)
+        converted = result_of(domain, splices_of(domain, edits))
     cured = cure(converted)
     edits = _together(edits, cured.edits, conversion.keys)
     splices = splices_of(domain, edits)
@@ -80,7 +83,7 @@ def convert(
         changes=changes,
         edits=edits,
         splices=splices,
-        consequences=_consequences((*conversion.notes, *firmware.notes), cured.consequences),
+        consequences=_consequences(notes, cured.consequences),
         skips=cured.skips,
         forecast=forecast(domain, after, capabilities, conversion.keys)
         if after.machine.family is not domain.machine.family

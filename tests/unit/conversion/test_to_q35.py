@@ -834,34 +834,55 @@ def test_a_type_of_the_same_board_and_a_cure_in_one_plan() -> None:
 BOOT = "<boot dev='hd'/>\n  </os>"
 
 
+def orders(made: Plan) -> dict[str, str]:
+    """Return what <boot order=''/> says of the devices of the result."""
+    return {
+        device.key: node.attrs["order"]
+        for device in made.after.devices
+        if device.node is not None and (node := device.node.find("boot")) is not None
+    }
+
+
 @pytest.mark.parametrize(
-    ("devices", "virtio", "refused"),
+    ("devices", "virtio", "named"),
     [
-        pytest.param(sata("sdb") + ide("hda"), False, True, id="a SATA disk came first, the IDE disk would"),
-        pytest.param(sata("sdb") + ide("hdc"), False, False, id="sdb stays before hdc"),
-        pytest.param(ide("hda") + sata("sdb"), False, False, id="hda stays before sdb"),
-        pytest.param(sata("sdb", device="cdrom") + ide("hda"), False, False, id="a CD-ROM is no hard disk"),
-        pytest.param(disk("vda", "00:03.0") + ide("hda"), False, False, id="other buses keep the order of the XML"),
-        pytest.param(ide("hda") + disk("vda", "00:03.0"), True, True, id="it would become vdb"),
-        pytest.param(ide("hda"), True, False, id="it becomes vda, alone"),
+        pytest.param(sata("sdb") + ide("hda"), False, "disk[sdb]", id="a SATA disk came first, the IDE disk would"),
+        pytest.param(sata("sdb") + ide("hdc"), False, "", id="sdb stays before hdc"),
+        pytest.param(ide("hda") + sata("sdb"), False, "", id="hda stays before sdb"),
+        pytest.param(sata("sdb", device="cdrom") + ide("hda"), False, "", id="a CD-ROM is no hard disk"),
+        pytest.param(disk("vda", "00:03.0") + ide("hda"), False, "", id="other buses keep the order of the XML"),
+        pytest.param(ide("hda") + disk("vda", "00:03.0"), True, "disk[vdb]", id="hda becomes vdb"),
+        pytest.param(ide("hda"), True, "", id="hda becomes vda, alone"),
     ],
 )  # fmt: skip
-def test_the_domain_starts_from_the_same_disk(devices: str, virtio: bool, refused: bool) -> None:
+def test_the_domain_starts_from_the_same_disk(devices: str, virtio: bool, named: str) -> None:
     """<boot dev='hd'/> is the first hard disk of libvirt's list, which is sorted by target within a bus."""
     xml = on_pc(devices + controller("sata", 0, at("00:07.0")) * ("sata" in devices)).replace("</os>", BOOT)
     made = on_virtio(xml, "rhel7.9") if virtio else converted(xml, "rhel7.9")
-    assert [code for code, _ in unresolved(made)] == ["VF010"] * refused
-    assert bool(made.edits) is not refused
+    assert not unresolved(made)
+    assert (b"<boot dev=" in made.result) is not bool(named)
+    assert orders(made) == ({named: "1"} if named else {})
+    assert [item.code for item in made.consequences].count("boot-order") == bool(named)
 
 
 @pytest.mark.parametrize(
-    ("boot", "refused"),
-    [("", True), ("<boot order='1'/>", False)],
-    ids=["libvirt's default", "by the device"],
+    ("boot", "named"), [("", "sdb"), ("<boot order='1'/>", "hda")], ids=["libvirt's default", "by the device"]
 )
-def test_without_a_boot_device_it_is_the_first_hard_disk(boot: str, refused: bool) -> None:
+def test_without_a_boot_device_it_is_the_first_hard_disk(boot: str, named: str) -> None:
     xml = on_pc(controller("sata", 0, at("00:07.0")) + sata("sdb") + ide("hda", inner=boot))
-    assert bool(unresolved(converted(xml, "rhel7.9"))) is refused
+    assert orders(converted(xml, "rhel7.9")) == {f"disk[{named}]": "1"}
+
+
+def test_each_boot_device_is_named_in_its_order() -> None:
+    """Network, CD-ROM and disk, of which one means another device on Q35."""
+    disks = sata("sdb") + ide("hda") + ide("hdc", device="cdrom")
+    devices = controller("sata", 0, at("00:07.0")) + disks + nic(1, "00:03.0") + nic(2, "00:04.0")
+    boots = "<boot dev='network'/>\n    <boot dev='cdrom'/>\n    <boot dev='hd'/>\n  </os>"
+    made = converted(on_pc(devices).replace("</os>", boots), "rhel7.9")
+    assert b"<boot dev" not in made.result
+    assert orders(made) == {nic_key(1): "1", "disk[hdc]": "2", "disk[sdb]": "3"}
+    again = replay(made.domain.document.original, json.loads(json.dumps(encode_plan(made, "x.xml"))))
+    assert again.result == made.result
 
 
 def test_properties_of_a_sata_disk_follow_it_to_its_new_number() -> None:
