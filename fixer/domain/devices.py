@@ -369,7 +369,7 @@ def _controller(node: Node) -> Device:
     index = attrs.get("index", "")
     device = Device("controller", node, f"{kind} {index}".rstrip())
     device.type, device.model = kind, model
-    if index:
+    if "index" in attrs:
         value = number(index)
         if value is None or value > 0xFFFF:
             raise VirtfixError(
