@@ -202,7 +202,7 @@ def _share_out(desk: Desk, todo: list[Device]) -> None:
     """
     site = desk.site
     overrides = [device for device in todo if site.strategy_for(device.driver) == "override"]
-    new_ports = {bus for bus in map(desk.bus_of, overrides) if desk.fresh_window(bus)}
+    new_ports = {desk.bus_of(device) for device in overrides if desk.costs_window(device)}
     room = max(desk.windows_left(), 0)
     if len(new_ports) > room:
         if any(
@@ -224,7 +224,7 @@ def _affordable(desk: Desk, devices: list[Device], room: int) -> Iterator[Device
     paid: set[int] = set()
     for device in devices:
         bus = desk.bus_of(device)
-        if desk.fresh_window(bus) and bus not in paid:
+        if desk.costs_window(device) and bus not in paid:
             if len(paid) >= room:
                 continue
             paid.add(bus)

@@ -18,7 +18,7 @@ from fixer.domain.edits import (
 )
 from fixer.domain.pci import EXPRESS_PORTS, free_chassis
 from fixer.domain.places import Places, Rank, Spot
-from fixer.domain.virtio import IO_DEVICES_A_WINDOW, NUMBERED
+from fixer.domain.virtio import IO_DEVICES_A_WINDOW, NUMBERED, has_io_bar
 from fixer.domain.writing import Element
 
 if TYPE_CHECKING:
@@ -141,6 +141,11 @@ class Desk:
         """Tell whether one more device with an I/O BAR on this bus takes one more window."""
         return bus != 0 and self._io_devices.get(bus, 0) % IO_DEVICES_A_WINDOW == 0
 
+    def costs_window(self, device: Device) -> bool:
+        """Tell whether a device takes one more window once it has an I/O BAR where it sits; many have one there."""
+        has = has_io_bar(device, self.domain.modes[device])
+        return not has and self.fresh_window(self.bus_of(device))
+
     def bus_of(self, device: Device) -> int:
         """Return the index of the bus where a device sits."""
         assert self.domain.layout is not None
@@ -224,6 +229,8 @@ class Desk:
             bridge.used += 1
             return
         bus = self.bus_of(case.device)
+        if offer.spot is None and has_io_bar(case.device, case.mode):
+            return  # it is counted already
         if offer.spot is not None:
             bus = offer.spot.address >> 8
             self.places.take(offer.spot.address)

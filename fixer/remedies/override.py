@@ -45,7 +45,7 @@ def offer(case: Case, desk: Desk) -> Offer:
         return Offer(NAME, "a device before it in the guest's order moves behind it")
     if desk.override_quota is not None and case.device not in desk.override_quota:
         return Offer(NAME, f"the firmware has {desk.capacity} I/O windows, and others need them more")
-    window = desk.fresh_window(desk.bus_of(case.device))
+    window = desk.costs_window(case.device)
     if window and desk.windows_left() < 1:
         return Offer(NAME, f"all {desk.capacity} I/O windows of the firmware are used")
     return Offer(NAME, "", desk.price(NAME, moved=False, windows=int(window)))

@@ -32,7 +32,7 @@ def offer(case: Case, desk: Desk) -> Offer:
 
 
 def _in_place(case: Case, desk: Desk) -> Offer:
-    window = desk.fresh_window(desk.bus_of(case.device))
+    window = desk.costs_window(case.device)
     if not case.device.variant:
         return Offer(NAME, "the place is right already")
     if case.current is None or not case.low < case.current < case.high:

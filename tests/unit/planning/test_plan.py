@@ -947,6 +947,19 @@ def test_a_bridge_behind_an_empty_port_where_pcie_0_is_full() -> None:
     assert bus_model(made.after, "disk[vda]") == "pcie-to-pci-bridge"
 
 
+def test_overrides_where_i_o_ports_are_already_cost_no_window() -> None:
+    """31 disks behind a bridge and 8 on ports: 9 windows, as many as OVMF has, before and after."""
+    names = disk_names(39)
+    heads = ports(8) + port(9, "00:05.0") + pci(10, "pcie-to-pci-bridge", "09:00.0")
+    disks = "".join(disk(name, f"{bus:02x}:00.0") for bus, name in enumerate(names[:8], 1))
+    disks += "".join(disk(name, f"0a:{slot:02x}.0") for slot, name in enumerate(names[8:], 1))
+    xml = domain(BARE + heads + disks, uefi=True)
+    made = plan(xml, LEGACY_ONLY, strategy="override")
+    check_invariants(xml, made, LEGACY_ONLY, strategy="override")
+    assert made.unresolved == ()
+    assert set(remedies(made).values()) == {"override"}
+
+
 def test_a_new_port_has_a_chassis_of_its_own() -> None:
     """libvirt would number it by its index, which another port has taken: QEMU would not start."""
     taken = port(1, "00:02.0").replace("><add", "><target chassis='2'/><add")
