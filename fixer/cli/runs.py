@@ -299,6 +299,7 @@ def next_step(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
     """
     found = state_dir(wishes.state).find(run)
     settings, allowed = _settings(found.asked)
+    allowed = allowed._replace(remove_managed_save=False)  # one that was made since the first step is another
     if found.asked.get("command") != "apply" or not settings.staged or settings.driver_bound:
         raise VirtfixError(
             "resume.step",
@@ -370,6 +371,9 @@ def _resumed(
     if lost or not todo:
         return
     settings, allowed = _settings(asked)
+    allowed = allowed._replace(
+        remove_managed_save=False
+    )  # nobody knows whether it is the save that was there then
     request = build_request(settings)
     plans = {plan["domain"]["uuid"]: plan for plan in map(check_saved, journal.plans())}
 
