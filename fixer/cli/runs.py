@@ -299,7 +299,6 @@ def next_step(run: str, wishes: Wishes, *, detailed: bool) -> Exit:
     """
     found = state_dir(wishes.state).find(run)
     settings, allowed = _settings(found.asked)
-    allowed = allowed._replace(remove_managed_save=False)  # one that was made since the first step is another
     if found.asked.get("command") != "apply" or not settings.staged or settings.driver_bound:
         raise VirtfixError(
             "resume.step",
@@ -371,9 +370,6 @@ def _resumed(
     if lost or not todo:
         return
     settings, allowed = _settings(asked)
-    allowed = allowed._replace(
-        remove_managed_save=False
-    )  # nobody knows whether it is the save that was there then
     request = build_request(settings)
     plans = {plan["domain"]["uuid"]: plan for plan in map(check_saved, journal.plans())}
 
@@ -391,13 +387,17 @@ def _resumed(
 
 
 def _settings(asked: dict[str, Any]) -> tuple[Settings, Allowed]:
-    """Return what the run was asked for. Raises VirtfixError where another version wrote it."""
+    """Return what the run was asked for. Raises VirtfixError where another version wrote it.
+
+    It was allowed to remove the managed saves that were there then; nobody knows whether those of now are the same.
+    """
     try:
         lists: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in asked["settings"].items()
         }
-        return Settings(**lists)._replace(today=time.strftime("%Y-%m-%d")), Allowed(**asked["allowed"])
+        allowed = Allowed(**asked["allowed"])._replace(remove_managed_save=False)
+        return Settings(**lists)._replace(today=time.strftime("%Y-%m-%d")), allowed
     except (AttributeError, KeyError, TypeError):
         raise VirtfixError(
             "run.broken",

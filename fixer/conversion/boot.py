@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fixer.conversion.board import Note
-from fixer.domain.devices import disk_index
 from fixer.domain.edits import AddElement, Edit, RemoveElement
+from fixer.domain.virtio import disk_number
 from fixer.domain.writing import Element
 
 if TYPE_CHECKING:
@@ -64,14 +64,7 @@ def _kind(disk: Device) -> str:
 
 
 def _in_order(domain: Domain) -> list[Device]:
-    """Return the disks as libvirt lists them: those of a bus by target (virDomainDiskInsert, src/conf/domain_conf.c)."""
-    order: list[Device] = []
-    for disk in (device for device in domain.devices if device.tag == "disk"):
-        same = [at for at, one in enumerate(order) if one.type == disk.type]
-        behind = [at for at in same if _target(order[at]) > _target(disk)]
-        order.insert(behind[0] if behind else same[-1] + 1 if same else len(order), disk)
-    return order
-
-
-def _target(disk: Device) -> int:
-    return disk_index(disk.key[5:-1])
+    """Return the disks as libvirt lists them: those of a bus together, by target (virDomainDiskInsert, domain_conf.c)."""
+    disks = [device for device in domain.devices if device.tag == "disk"]
+    met = {bus: number for number, bus in enumerate(dict.fromkeys(disk.type for disk in disks))}
+    return sorted(disks, key=lambda disk: (met[disk.type], disk_number(disk)))

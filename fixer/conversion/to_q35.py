@@ -201,9 +201,7 @@ class _Way:
 
     def _heads(self, device: Device, moving: list[Device]) -> bool:
         """Tell whether a device is function 0 for others that stay, and would not be seen without it."""
-        address = self.layout.at[device]
-        others = [self.layout.holder.get(address | function) for function in range(1, 8)]
-        return not address & 7 and any(other is not None and other not in moving for other in others)
+        return any(other not in moving for other in self.layout.headed_by(self.layout.at[device]))
 
     def _ports(self, devices: list[Device]) -> None:
         """Give each device a root port of its own, eight ports a slot, as libvirt packs them."""
@@ -211,16 +209,14 @@ class _Way:
         slots = self.board.free_slots()
         if len(slots) * 8 < len(devices):
             raise NoRoomError("pcie.0 has no slots left for so many root ports")
+        why = "a root port for each, as was asked for"
         for number, device in enumerate(devices):
             port = self.board.take(slots[number // 8] << 3 | number % 8)
             shared = not number % 8 and number + 1 < len(devices)
             addition = new_controller("pcie-root-port", index + number, port, multifunction=shared)
             self.edits.append(addition)
-            why = "a root port for each, as was asked for"
             self.moves.append(Move("", addition.key, "", "pcie-root-port", None, port, why))
-            self._move(
-                device, self.layout.at[device], index + number << 8, "a root port for each, as was asked for"
-            )
+            self._move(device, self.layout.at[device], index + number << 8, why)
 
     def _storage(self) -> None:
         cards = [

@@ -27,7 +27,7 @@ _I440FX = re.compile(r"pc$|ubuntu$|pc-i440fx(-.+)?$|pc-[01]\.\d+(-.+)?$|rhel[56]
 
 # Types of QEMU's own up to 2.6 (hw/core/machine.c, hw_compat_2_6: virtio-pci disable-modern=on, disable-legacy=off; seen
 # in query-pci of pc-q35-2.6, behind root ports too).
-_NUMBERED = re.compile(r"pc-(?:q35-|i440fx-)?(\d+)\.(\d+)(?:\.\d+)?$")
+_NUMBERED = re.compile(r"pc-(?:q35-|i440fx-)?(\d{1,3})\.(\d{1,3})(?:\.\d{1,3})?$")
 _LAST_LEGACY = (2, 6)
 
 _X86 = frozenset({"x86_64", "i686", "i386", "i486", "i586"})

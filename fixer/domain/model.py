@@ -161,7 +161,7 @@ class Domain:
             parent = self.find(head)
             name, _, which = child.partition("#")
             same = [] if parent is None else parent.findall(name)
-            return same[int(which or 1) - 1] if len(same) >= int(which or 1) else None
+            return next((node for number, node in enumerate(same, 1) if str(number) == (which or "1")), None)
         device = self.by_key.get(head)
         if device is None or device.node is None:
             return None

@@ -55,18 +55,16 @@ class Bus:
     """
 
     __slots__ = (
-        *(
-            "aggregate",
-            "controller",
-            "first",
-            "flags",
-            "functions",
-            "index",
-            "last",
-            "model",
-            "number",
-            "seen_as",
-        ),
+        "aggregate",
+        "controller",
+        "first",
+        "flags",
+        "functions",
+        "index",
+        "last",
+        "model",
+        "number",
+        "seen_as",
     )
 
     def __init__(self, index: int, model: str, controller: Device | None) -> None:
@@ -109,6 +107,13 @@ class Layout:
     def order(self, address: Address) -> int:
         """Return the place of an address in the guest's enumeration: guest's bus, slot, function."""
         return self.buses[address >> 8].number << 8 | address & 0xFF
+
+    def headed_by(self, address: Address) -> list[Device]:
+        """Return the other functions of a slot whose function 0 is at ``address``, [] where that is no function 0."""
+        if address & 7:
+            return []
+        holder = self.holder
+        return [holder[address | other] for other in range(1, 8) if address | other in holder]
 
     def children(self, bus: int) -> list[tuple[Address, Device]]:
         """Return the devices on a bus by slot and function."""
@@ -155,11 +160,8 @@ def _expander_number(bus: Bus) -> int:
 
     A pci-expander-bus has a bridge of its own, behind which its devices sit (QEMU docs/pci_expander_bridge.txt).
     """
-    node = bus.controller.node if bus.controller is not None else None
-    target = node.find("target") if node is not None else None
-    written = target.attrs.get("busNr") if target is not None else None
     inner = bus.model == "pci-expander-bus"
-    return ((d.number(written) if written else None) or MOST_BUSES - bus.index) + inner
+    return (_of_target(bus, "busNr") or MOST_BUSES - bus.index) + inner
 
 
 def free_chassis(layout: Layout, index: int, given: Collection[int] = ()) -> int:
@@ -179,8 +181,11 @@ def free_chassis(layout: Layout, index: int, given: Collection[int] = ()) -> int
 
 def chassis_of(bus: Bus) -> int:
     """Return the chassis number of an express port: as written, else its index (src/conf/domain_addr.c)."""
+    written = _of_target(bus, "chassis")
+    return bus.index if written is None else written
+
+
+def _of_target(bus: Bus, name: str) -> int | None:
+    """Return a number of <target> of the controller that makes a bus, None where it is not written."""
     node = bus.controller.node if bus.controller is not None else None
-    target = node.find("target") if node is not None else None
-    written = target.attrs.get("chassis") if target is not None else None
-    number = d.number(written) if written else None
-    return bus.index if number is None else number
+    return d.number(d.attribute(node, "target", name)) if node is not None else None

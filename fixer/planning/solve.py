@@ -20,7 +20,7 @@ from fixer.remedies.override import edits_for_move
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fixer.domain.devices import Address, Device
+    from fixer.domain.devices import Device
     from fixer.domain.edits import Edit
     from fixer.domain.model import Domain
     from fixer.domain.pci import Bus
@@ -156,14 +156,8 @@ def _with_heads(task: _Task, *, new_first: bool) -> tuple[Desk, list[Choice]]:
 def _left_behind(domain: Domain, choices: list[Choice]) -> set[Device]:
     assert domain.layout is not None
     moving = {choice.case.device for choice in choices if choice.moves}
-    heads = [domain.layout.at[device] for device in moving]
-    others = [
-        domain.layout.holder.get(head | function)
-        for head in heads
-        if not head & 7
-        for function in range(1, 8)
-    ]
-    return {other for other in others if other is not None and other not in moving}
+    layout = domain.layout
+    return {other for device in moving for other in layout.headed_by(layout.at[device])} - moving
 
 
 def _settle(task: _Task, stuck: set[Device], *, new_first: bool) -> tuple[Desk, list[Choice]]:
@@ -297,13 +291,10 @@ def _pinned(task: _Task, device: Device, stuck: set[Device]) -> str:
         return f"the site keeps the addresses of {device.driver} devices"
     layout = task.domain.layout
     assert layout is not None
-    address: Address = layout.at[device]
-    if address & 7 or device.address is None:
+    if device.address is None:
         return ""
-    if not any(address | function in layout.holder for function in range(1, 8)):
-        return ""
-    others = [layout.holder.get(address | function) for function in range(1, 8)]
-    left = [other.key for other in others if other is not None and (other not in task.todo or other in stuck)]
+    others = layout.headed_by(layout.at[device])
+    left = [other.key for other in others if other not in task.todo or other in stuck]
     return f"it is function 0 for {', '.join(left)}, which would vanish" if left else ""
 
 

@@ -89,7 +89,6 @@ class NewBridge:
         self.port_index = index if behind is None else behind
         self.index = index + 1 if behind is None else index
         self.used = 0
-        self.made = False
 
     @property
     def full(self) -> bool:

@@ -359,21 +359,16 @@ def test_disks_are_placed_by_target_name_not_by_line() -> None:
             [0, 2, 3, 1],
             id="an expander bus comes after the main one",
         ),
-        pytest.param(
-            expander(1, 100, "00:04.0")
-            + expander(2, 200, "00:05.0")
-            + port(3, "01:00.0")
-            + port(4, "02:00.0"),
-            [0, 3, 1, 4, 2],
-            id="of two expanders the last one made comes first",
-        ),
-        pytest.param(
-            expander(1, 200, "00:04.0")
-            + expander(2, 100, "00:05.0")
-            + port(3, "01:00.0")
-            + port(4, "02:00.0"),
-            [0, 3, 1, 4, 2],
-            id="whatever their numbers are",
+        *(
+            pytest.param(
+                expander(1, first, "00:04.0")
+                + expander(2, second, "00:05.0")
+                + port(3, "01:00.0")
+                + port(4, "02:00.0"),
+                [0, 3, 1, 4, 2],
+                id=f"of two expanders the last one made comes first: {first} and {second}",
+            )
+            for first, second in ((100, 200), (200, 100))
         ),
     ],
 )
